@@ -1,0 +1,42 @@
+"""Identifiers: what each means and how the derived ones are computed. Pure.
+
+Ids that must be the same after a crash are functions of what is in the log; none is random here.
+"""
+
+from typing import NewType
+
+from blake3 import blake3
+
+Namespace = NewType("Namespace", str)
+WorkflowId = NewType("WorkflowId", str)
+WorkflowType = NewType("WorkflowType", str)
+RunId = NewType("RunId", str)
+"""32 lowercase hex digits."""
+Version = NewType("Version", str)
+"""64 lowercase hex digits: the content hash of a package."""
+CommandId = NewType("CommandId", str)
+
+NO_NAMESPACE = Namespace("")
+NO_WORKFLOW = WorkflowId("")
+NO_RUN = RunId("")
+
+
+def workflow_key(namespace: Namespace, workflow_id: WorkflowId) -> bytes:
+    """The record key that decides a workflow's partition in commands, results and history."""
+    return f"{namespace}/{workflow_id}".encode()
+
+
+def run_id_of(namespace: Namespace, workflow_id: WorkflowId, command_id: CommandId) -> RunId:
+    """The id of the run that this command starts: the same for every repeat of the command, for ever."""
+    text = f"{namespace}\x00{workflow_id}\x00{command_id}".encode()
+    return RunId(blake3(text).hexdigest(length=16))
+
+
+def workflow_id_of(command_id: CommandId) -> WorkflowId:
+    """The workflow id of a start that named none: the same for every repeat of the command."""
+    return WorkflowId(blake3(command_id.encode()).hexdigest(length=16))
+
+
+def http_command_id(namespace: Namespace, idempotency_key: str) -> CommandId:
+    """The command id of an HTTP call."""
+    return CommandId(f"http/{namespace}/{idempotency_key}")

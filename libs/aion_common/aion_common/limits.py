@@ -1,0 +1,138 @@
+"""Every limit of the system, with its reason. A queue, batch, frame, payload or wait without a line here is a defect."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+PAYLOAD_BYTES_MAX = 256 * KIB
+"""One input, signal or result: four fit into a decision, and a Kafka record stays far below the 1 MiB default."""
+
+DECISION_BYTES_MAX = 800 * KIB
+"""Events of one decision go into one record batch, below the broker's default `message.max.bytes` of 1 MiB."""
+
+BATCH_BYTES_MAX = 900 * KIB
+"""One append: a whole decision beside its `Progress`, still below 1 MiB."""
+
+INPUTS_PER_BATCH_MAX = 500
+"""Bounds the latency of the first input in a batch and what is lost when an append is refused."""
+
+HISTORY_EVENTS_MAX = 50_000
+"""A longer run replays for too long; it is blocked and should have continued as new."""
+
+HISTORY_BYTES_MAX = 64 * MIB
+"""As above, in bytes."""
+
+PENDING_SIGNALS_MAX = 10_000
+"""Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
+
+WORKFLOW_ID_BYTES_MAX = 255
+NAME_BYTES_MAX = 255
+"""Workflow types, signal names, idempotency keys."""
+
+REASON_BYTES_MAX = 4 * KIB
+"""Messages of failures and refusals are cut here: they are for people."""
+
+ARCHIVE_BYTES_MAX = 64 * MIB
+ARCHIVE_INFLATED_BYTES_MAX = 256 * MIB
+"""Counted while inflating: a ZIP's own sizes may lie."""
+
+ARCHIVE_ENTRIES_MAX = 10_000
+"""As many modules as fit into one package with room to spare; bounds what a directory of a hostile ZIP costs to read."""
+
+MANIFEST_BYTES_MAX = 512 * KIB
+"""A manifest is one record in `aion.packages`, and its types travel in each marker: both stay below 1 MiB."""
+
+MANIFEST_DEPTH_MAX = 64
+"""Nesting of a manifest's JSON: deep enough for any schema, and far from every parser's own limit."""
+
+CHUNK_BYTES_MAX = 512 * KIB
+"""Pieces of archives in `aion.packages`, below `message.max.bytes`."""
+
+FRAME_BYTES_MAX = 4 * MIB
+"""One frame between executor and VM; longer histories travel in several."""
+
+TURN_WAIT_MS = 5
+"""How long a batch waits for the turns of the runs it woke; slow runs never hold it longer."""
+
+SENT_THROUGH_LAG_MS = 1_000
+"""The sends watermark reaches the log within this time also when nothing else happens."""
+
+REPLY_WAIT_MS = 30_000
+"""How long a gateway waits for an answer before it says `unavailable`."""
+
+WAIT_MS_MAX = 60_000
+"""Longest wait for a result that one HTTP call may ask for."""
+
+IN_FLIGHT_REQUESTS_MAX = 1_000
+"""HTTP requests a gateway serves at once; more are `overloaded`."""
+
+VM_READY_MS = 5_000
+VM_PING_MS = 1_000
+VM_PINGS_MISSED_MAX = 3
+"""A VM that misses this many pings in a row is killed and started again."""
+
+RESIDENT_RUNS_PER_VM_MAX = 100_000
+RESIDENT_IDLE_MS = 600_000
+"""A run that waited this long leaves the VM; its next input replays it."""
+
+DEATHS_IN_A_ROW_MAX = 3
+"""A run that was active at so many deaths of its VM in a row is blocked: it probably kills them."""
+
+RUN_HEAP_BYTES_MAX = 64 * MIB
+"""Heap of one run's process; over it the run fails, its neighbours do not."""
+
+GROUP_SESSION_MS = 6_000
+"""Without a heartbeat for this long an executor's partitions go to others. Brokers refuse less than 6 s by default."""
+
+RESTORE_CHUNK_RECORDS = 2_000
+"""Records applied between two yields to the event loop: the group's heartbeat must not starve."""
+
+RUNS_CACHED_MAX = 50_000
+"""Run states an owner keeps decoded beside RocksDB, per partition."""
+
+CLUSTER_READ_MS = 10_000
+"""The first record of `aion.catalog` must be readable within this time at a service's start."""
+
+RESTART_BACKOFF_MIN_MS = 200
+RESTART_BACKOFF_MAX_MS = 10_000
+"""Wait of `aion-server dev` before it starts a dead service again: doubles from death to death."""
+
+RESTART_HEALTHY_MS = 20_000
+"""A service that ran for this long before it died starts again with the shortest wait."""
+
+STOP_WAIT_MS = 5_000
+"""How long a service may take to stop before `aion-server dev` kills it."""
+
+PACKAGE_TYPES_MAX = 1_000
+PACKAGE_WARNINGS_MAX = 100
+PACKAGE_MANIFEST_BYTES_MAX = 512 * KIB
+LOADED_VERSIONS_NAMED_MAX = 1_000
+"""What a package brings into one record of the catalog, and how many versions one refusal names: the record stays below
+1 MiB, else a deploy could never be answered and every later one would wait behind it."""
+
+CATALOG_RETRY_MIN_MS = 100
+CATALOG_RETRY_MAX_MS = 5_000
+"""Wait of the elected catalog before it starts over after a failure: doubles while failures follow one another."""
+
+CATALOG_POLL_MS = 100
+"""Longest single wait of a read from the catalog's topics: deploys wait for nothing longer, take-overs neither."""
+
+KAFKA_REQUEST_MS = 5_000
+"""One request to a broker; then the connection is given up."""
+
+APPEND_MS = 10_000
+"""An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown."""
+
+KAFKA_CLOSE_MS = 2_000
+"""Closing a client never waits longer, also when the brokers are gone."""
+
+FETCH_WAIT_MS = 100
+"""A long-poll blocks its connection: an assignment, a seek or a resume waits this long at most."""
+
+FETCH_BYTES_MAX = 8 * MIB
+"""Records a reader holds of one fetch, all partitions together."""
+
+TRANSACTION_MS = 5_000
+"""A transaction that a dead producer left open stalls its readers this long at most."""
+
+SENDS_WAITING_MAX = 10_000
+"""Records that wait in a sender for one partition; further sends wait for room."""

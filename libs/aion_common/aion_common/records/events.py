@@ -1,0 +1,154 @@
+"""What is written to `aion.history`: the facts of runs and of partitions."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
+from aion_common.records.commands import MarkerBody
+from aion_common.records.common import Payload
+from aion_common.records.replies import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run failed. `kind` is a stable word (`error`, `crash`, `bad_result`, `bad_entry`, `limit`)."""
+
+    kind: str
+    message: str
+    details: Payload | None
+
+
+class WaitKind(StrEnum):
+    """How a run waits: `signal` was reported by the SDK; `receive` was found by polling and is soft."""
+
+    SIGNAL = "signal"
+    RECEIVE = "receive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The first event of every run, and its first input: it stays on `version` whatever the route says later."""
+
+    workflow_type: WorkflowType
+    version: Version
+    input: Payload | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived:
+    """An input: a turn that observes this seq has the signal in its mailbox."""
+
+    name: str
+    payload: Payload | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded:
+    """The run had been given every input up to `observed_seq` and waits. `name`: of the signal, when the SDK waits for one."""
+
+    observed_seq: int
+    wait: WaitKind
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompleted:
+    """Terminal; ends the turn that observed `observed_seq`."""
+
+    observed_seq: int
+    result: Payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """Terminal; ends the turn that observed `observed_seq`."""
+
+    observed_seq: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBlocked:
+    """Not terminal: the engine cannot go on with this run and says why; an operator can (its history is intact).
+
+    `expected` and `found` are sentences: of a replay that diverged, what the history says and what the code did.
+    """
+
+    expected: str
+    found: str
+
+
+RunEvent = RunStarted | SignalReceived | TurnEnded | RunCompleted | RunFailed | RunBlocked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerEpoch:
+    """A new owner took the partition; this record's own offset is the owner epoch. `clock_ms`: the owner's clock."""
+
+    producer_id: int
+    producer_epoch: int
+    member: str
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedAnswer:
+    """The answer of a command that made no event of a run, as durable as an event; its reply is owed like any send."""
+
+    command_id: CommandId
+    reply_partition: int | None
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """First record of every batch. `commands_next`: the offset after the last command this batch decided.
+
+    `sent_through`: history offset up to which (inclusive) every send was acknowledged; -1: none.
+    """
+
+    commands_next: int
+    sent_through: int
+    answers: tuple[RecordedAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogApplied:
+    """A marker of the catalog took effect at this position."""
+
+    marker: MarkerBody
+
+
+PartitionEvent = OwnerEpoch | Progress | CatalogApplied
+
+Event = RunEvent | PartitionEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """The command behind an event: where it stood, its id, and where its answer goes."""
+
+    topic: str
+    offset: int
+    command_id: CommandId
+    reply_partition: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRecord:
+    """One record of `aion.history`. Events of a partition have empty ids, seq 0 and an empty chain.
+
+    `recorded_at`: ms since the epoch by the owner's clock, never going back within a partition. `owner_epoch`: -1 in
+    `OwnerEpoch` itself. `chain`: first 16 bytes of BLAKE3(previous chain, seq as u64 big endian, recorded_at as u64 big
+    endian, the event's Avro bytes); 16 zero bytes stand before seq 1. `cause`: None for turns and timers.
+    """
+
+    namespace: Namespace
+    workflow_id: WorkflowId
+    run_id: RunId
+    seq: int
+    recorded_at: int
+    owner_epoch: int
+    chain: bytes
+    cause: Cause | None
+    event: Event

@@ -1,0 +1,11 @@
+"""Bytes <-> records: Avro single-object encoding, with the schemas in `schemas/` as the contract.
+
+The only room that touches fastavro. `encode` and `decode` take the top-level records of `aion_common.records`;
+`seal` is the executor's way to write a history record, whose chain covers the event's own bytes.
+"""
+
+from aion_common.wire.codec import UnknownSchema, decode, encode, learn
+from aion_common.wire.history import SealedRecord, chain_of, seal
+from aion_common.wire.registry import schemas
+
+__all__ = ["SealedRecord", "UnknownSchema", "chain_of", "decode", "encode", "learn", "schemas", "seal"]
