@@ -38,11 +38,14 @@ ARCHIVE_INFLATED_BYTES_MAX = 256 * MIB
 ARCHIVE_ENTRIES_MAX = 10_000
 """As many modules as fit into one package with room to spare; bounds what a directory of a hostile ZIP costs to read."""
 
-MANIFEST_BYTES_MAX = 512 * KIB
-"""A manifest is one record in `aion.packages`, and its types travel in each marker: both stay below 1 MiB."""
-
 MANIFEST_DEPTH_MAX = 64
 """Nesting of a manifest's JSON: deep enough for any schema, and far from every parser's own limit."""
+
+PACKAGE_TABLE_ENTRIES_MAX = 2_000_000
+"""Atoms, imports and exports of all modules of a package; a VM's own table ends at 1,048,576 different atoms."""
+
+MODULE_CHUNKS_MAX = 256
+"""Chunks of a .beam file: compilers write about twenty."""
 
 CHUNK_BYTES_MAX = 512 * KIB
 """Pieces of archives in `aion.packages`, below `message.max.bytes`."""
@@ -102,19 +105,28 @@ RESTART_HEALTHY_MS = 20_000
 STOP_WAIT_MS = 5_000
 """How long a service may take to stop before `aion-server dev` kills it."""
 
-PACKAGE_TYPES_MAX = 1_000
+PACKAGE_TYPES_MAX = 500
 PACKAGE_WARNINGS_MAX = 100
+PACKAGE_WARNING_BYTES_MAX = 512
 PACKAGE_MANIFEST_BYTES_MAX = 512 * KIB
 LOADED_VERSIONS_NAMED_MAX = 1_000
-"""What a package brings into one record of the catalog, and how many versions one refusal names: the record stays below
-1 MiB, else a deploy could never be answered and every later one would wait behind it."""
+"""What a package brings into the catalog's records, and how many versions one refusal names: what one command writes to one
+partition is one batch (BATCH_BYTES_MAX), else a deploy could never be answered and every later one would wait behind it."""
 
 CATALOG_RETRY_MIN_MS = 100
 CATALOG_RETRY_MAX_MS = 5_000
 """Wait of the elected catalog before it starts over after a failure: doubles while failures follow one another."""
 
+PACKAGE_CHECK_TRIES_MAX = 2
+"""A package whose modules cannot be checked for no fault that can be named (a VM that does not start, dies or is too slow) is
+refused after so many tries: it must not hold up the deploys behind it."""
+
 CATALOG_POLL_MS = 100
 """Longest single wait of a read from the catalog's topics: deploys wait for nothing longer, take-overs neither."""
+
+CATALOG_SILENT_POLLS_MAX = 600
+"""Reads without any record, one after the other, before the catalog suspects its reader (a consumer can get stuck after a
+broker's restart): a minute."""
 
 KAFKA_REQUEST_MS = 5_000
 """One request to a broker; then the connection is given up."""
@@ -131,8 +143,91 @@ FETCH_WAIT_MS = 100
 FETCH_BYTES_MAX = 8 * MIB
 """Records a reader holds of one fetch, all partitions together."""
 
+PARTITION_FETCH_BYTES_MAX = 2 * MIB
+"""As above, of one partition; two whole batches."""
+
+GROUP_REBALANCE_MS = 10_000
+"""A group waits so long for a member whose session lives but which does not join again."""
+
 TRANSACTION_MS = 5_000
 """A transaction that a dead producer left open stalls its readers this long at most."""
 
 SENDS_WAITING_MAX = 10_000
 """Records that wait in a sender for one partition; further sends wait for room."""
+
+REQUEST_ENVELOPE_BYTES_MAX = 16 * KIB
+"""What a JSON body may hold beside its payload: names and ids."""
+
+JSON_DEPTH_MAX = 128
+"""Nesting of JSON taken from outside: parsers recurse."""
+
+BODY_DRAINED_BYTES_MAX = 8 * MIB
+"""Read and thrown away of a body that is too large, so that its sender sees the answer and not a broken connection."""
+
+BODY_IDLE_MS = 30_000
+"""A request's body of which nothing comes for so long is given up."""
+
+OWNER_HTTP_MS = 5_000
+"""An owner that has not answered by then, beyond the wait it was asked for, is asked again."""
+
+OWNER_READY_MS = 2_000
+"""As above, for the question whether it is ready."""
+
+OWNER_RETRY_MIN_MS = 20
+OWNER_RETRY_MAX_MS = 500
+"""Wait between two tries to reach an owner: doubles; a new owner ends it at once."""
+
+TAIL_POLL_MS = 500
+"""One long-poll of a follower of a topic."""
+
+TAIL_RECORDS_MAX = 500
+"""Records a follower applies between two yields to the event loop."""
+
+TAIL_RETRY_MS = 500
+"""Wait of a follower before it opens its reader again after a failure."""
+
+TAIL_CHECK_MS = 5_000
+"""A follower that got nothing for so long asks for the end of its partition: lag without progress means a stuck reader."""
+
+TAIL_STUCK_MS = 60_000
+"""Lag without progress for so long, in spite of new readers: the process is not healthy."""
+
+GATEWAY_STOP_MS = 10_000
+"""A gateway that stops gives running requests so long."""
+
+CLOCK_SKEW_MS_MAX = 2_000
+"""An owner whose clock differs more from the broker's refuses to own: times in histories would jump at take-overs."""
+
+COMMANDS_WAITING_MAX = 2_000
+"""Commands a partition has read and not decided; reading it pauses above this."""
+
+BATCHES_UNSENT_MAX = 64
+"""Acknowledged batches whose replies are not: above this the partition decides nothing new."""
+
+CLIENT_TRIES_MAX = 6
+CLIENT_PAUSE_MIN_MS = 100
+CLIENT_PAUSE_MAX_MS = 5_000
+"""A client repeats a call with the same key this often, with pauses that double: it outlives the restart of a gateway, and a
+server that is not there is told within seconds."""
+
+CLIENT_WAIT_TRIES_MAX = 120
+"""As above for a client that waits for a run to close: about ten minutes without any answer."""
+
+CLIENT_CONNECT_MS = 5_000
+CLIENT_ANSWER_MARGIN_MS = 10_000
+"""How much longer than the wait it asked for a client listens before it takes the connection for dead."""
+
+READ_POLL_MS = 100
+READ_SILENT_POLLS_MAX = 100
+"""Reading a stretch of a topic that is there, but does not come for so many polls in a row, is given up."""
+
+HISTORY_PAGE_EVENTS_MAX = 1_000
+HISTORY_PAGE_BYTES_MAX = 4 * MIB
+"""One answer of events; `next_seq` leads to the rest."""
+
+RECLAIM_PAUSE_MIN_MS = 200
+RECLAIM_PAUSE_MAX_MS = 10_000
+"""Between two tries to own a partition that is still assigned; doubles from the first to the second."""
+
+HTTP_STOP_MS = 10_000
+"""Requests that run when a service is told to stop may take so long to finish."""

@@ -1,0 +1,74 @@
+"""The executor process: everything it opens, in order, and closes, in reverse."""
+
+import asyncio
+
+from aion_beam.host_build import build_host
+from aion_beam.pool import PackageKey, VmPool
+from aion_common.clock import SystemClock
+from aion_common.cluster import verify_cluster
+from aion_common.http_server import listening, serve_http
+from aion_common.kafka.api import Log, Sender
+from aion_common.kafka.client import connect
+from aion_common.kafka.topics import Topics
+from aion_common.records.common import PackageRef
+from aion_common.settings import Settings
+from aion_executor.shell.commands import CommandReader
+from aion_executor.shell.executor import Executor
+from aion_executor.shell.http import create_app
+from aion_executor.shell.ownership import Claimant, Stores
+from aion_executor.shell.packages import PackageShelf
+from aion_executor.shell.vms import Switchboard
+from aion_executor.store.rocks import delete_rocks, open_rocks
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Own partitions until `stop` is set. Raises WrongCluster, and Unavailable while nothing is owned yet."""
+    log = await connect(settings.bootstrap)
+    try:
+        topics = Topics(settings.topic_prefix)
+        await verify_cluster(log, topics)
+        sender = await log.sender()
+        try:
+            await _serve(settings, stop, log, topics, sender)
+        finally:
+            await sender.close()
+    finally:
+        await log.close()
+
+
+async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topics, sender: Sender) -> None:
+    def find_ref(key: PackageKey) -> PackageRef | None:
+        return executor.package_ref(key)
+
+    switchboard = Switchboard()
+    shelf = PackageShelf(log, topics, settings.data_dir / "packages", find_ref)
+    pool = VmPool(await asyncio.to_thread(build_host), shelf, switchboard)
+    claimant = Claimant(
+        log=log,
+        topics=topics,
+        member=settings.executor_id,
+        clock=SystemClock(),
+        stores=Stores(open=open_rocks, delete=delete_rocks),
+        folder=settings.data_dir / "store",
+    )
+    commands = CommandReader(log, topics)
+    with listening(settings.executor_http_host, settings.executor_http_port) as (listener, address):
+        executor = Executor(
+            claimant=claimant,
+            address=address,
+            session_ms=settings.session_timeout_ms,
+            sender=sender,
+            pool=pool,
+            switchboard=switchboard,
+            commands=commands,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(pool.run(), name="vm pool"),
+                tasks.create_task(commands.run(), name="commands"),
+                tasks.create_task(executor.run(), name="ownership"),
+            ]
+            await serve_http(create_app(settings.executor_id, executor.owned), listener, stop)
+            for task in reversed(running):
+                task.cancel()
+                await asyncio.wait([task])

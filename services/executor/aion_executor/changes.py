@@ -1,0 +1,122 @@
+"""What some history records change, before it is written: a layer of state over the store, or over another layer.
+
+The loop folds a batch while the one before it is still on its way to the log, so reads go through the open batch, then the
+one in flight, then the store. Live decisions, restore and catching up fold records by this same class.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
+from aion_common.records.events import HistoryRecord, RecordedAnswer, RunStarted
+from aion_common.records.replies import Reply, StartAccepted
+from aion_common.wire import encode
+from aion_executor.core.answers import answers_of
+from aion_executor.core.apply import apply_to_run
+from aion_executor.core.indexes import entries_of
+from aion_executor.core.run import Run
+from aion_executor.store.rows import Meta, OwedReply, Writes
+
+
+class Lookup(Protocol):
+    """Reading state: a store, or changes over one."""
+
+    def run(self, run_id: RunId) -> Run | None:
+        """The run."""
+
+    def newest_run_id(self, namespace: Namespace, workflow_id: WorkflowId) -> RunId | None:
+        """The run of the workflow id that was started last."""
+
+    def answer(self, command_id: CommandId) -> bytes | None:
+        """The encoded reply a command got. Of an accepted start there is none: its run, whose id follows from it, says so."""
+
+    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
+        """The run's history records from `from_seq` on, in order."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """Folded records over `below`. `replies` are what these records owe, in order."""
+
+    below: Lookup
+    replies: list[OwedReply] = field(default_factory=list)
+    _runs: dict[RunId, Run] = field(default_factory=dict)
+    _newest: dict[bytes, RunId] = field(default_factory=dict)
+    _records: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
+    _history: list[tuple[RunId, int, bytes]] = field(default_factory=list)
+    _answers: dict[CommandId, bytes] = field(default_factory=dict)
+    _entries_added: set[bytes] = field(default_factory=set)
+    _entries_removed: set[bytes] = field(default_factory=set)
+
+    def run(self, run_id: RunId) -> Run | None:
+        """See `Lookup`."""
+        return self._runs.get(run_id) or self.below.run(run_id)
+
+    def newest_run_id(self, namespace: Namespace, workflow_id: WorkflowId) -> RunId | None:
+        """See `Lookup`."""
+        return self._newest.get(workflow_key(namespace, workflow_id)) or self.below.newest_run_id(namespace, workflow_id)
+
+    def answer(self, command_id: CommandId) -> bytes | None:
+        """See `Lookup`."""
+        return self._answers.get(command_id) or self.below.answer(command_id)
+
+    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
+        """See `Lookup`."""
+        own = self._records.get(run_id, [])
+        if own and own[0].seq <= from_seq:
+            return own[from_seq - own[0].seq :]
+        return self.below.records(run_id, from_seq) + own
+
+    def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
+        """Apply an event of a run, whose record has these bytes; returns the run after it."""
+        run_id = record.run_id
+        before = self.run(run_id)
+        after = apply_to_run(before, record, len(value))
+        self._runs[run_id] = after
+        self._records.setdefault(run_id, []).append(record)
+        self._history.append((run_id, record.seq, value))
+        if isinstance(record.event, RunStarted):
+            self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
+        self._reindex(entries_of(before), entries_of(after))
+        for answered in answers_of(record):
+            self.fold_answer(answered)
+        return after
+
+    def fold_answer(self, answered: RecordedAnswer) -> int:
+        """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
+        the bytes of the reply."""
+        answer = answered.answer
+        value = encode(Reply(command_id=answered.command_id, answer=answer))
+        if not (isinstance(answer, StartAccepted) and answer.created):
+            self._answers[answered.command_id] = value
+        if answered.reply_partition is not None:
+            key = answered.command_id.encode()
+            self.replies.append(OwedReply(partition=answered.reply_partition, key=key, value=value))
+        return len(value)
+
+    def _reindex(self, before: frozenset[bytes], after: frozenset[bytes]) -> None:
+        for entry in before - after:
+            self._entries_added.discard(entry)
+            self._entries_removed.add(entry)
+        for entry in after - before:
+            self._entries_removed.discard(entry)
+            self._entries_added.add(entry)
+
+    @property
+    def changed_runs(self) -> Iterable[Run]:
+        """The runs that these records changed, as they are now."""
+        return self._runs.values()
+
+    def writes(self, meta: Meta, outbox: dict[int, tuple[OwedReply, ...]]) -> Writes:
+        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `replies` by offset."""
+        return Writes(
+            meta=meta,
+            runs=self._runs,
+            newest=self._newest,
+            history=self._history,
+            answers=self._answers,
+            outbox=outbox,
+            entries_added=self._entries_added,
+            entries_removed=self._entries_removed,
+        )

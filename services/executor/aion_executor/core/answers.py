@@ -1,0 +1,23 @@
+"""What a history record owes to whoever sent its command: a pure function of the record, so that a new owner repeats it.
+
+A start is answered by its RunStarted, a signal by its SignalReceived, everything else by `Progress.answers`.
+"""
+
+from aion_common.records.events import HistoryRecord, Progress, RecordedAnswer, RunStarted, SignalReceived
+from aion_common.records.replies import Answer, SignalAccepted, StartAccepted
+
+
+def answers_of(record: HistoryRecord) -> tuple[RecordedAnswer, ...]:
+    """The answers this record makes durable, in order."""
+    match record.event:
+        case Progress(answers=answers):
+            return answers
+        case RunStarted(version=version):
+            answer: Answer = StartAccepted(run_id=record.run_id, version=version, created=True)
+        case SignalReceived():
+            answer = SignalAccepted(run_id=record.run_id, seq=record.seq)
+        case _:
+            return ()
+    if (cause := record.cause) is None:
+        return ()
+    return (RecordedAnswer(command_id=cause.command_id, reply_partition=cause.reply_partition, answer=answer),)

@@ -1,0 +1,58 @@
+"""Events -> state: the only door. The same functions run live, on restore and in the checker."""
+
+from typing import assert_never
+
+from aion_common.records.events import (
+    CatalogApplied,
+    HistoryRecord,
+    OwnerEpoch,
+    Progress,
+    RunBlocked,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    SignalReceived,
+    TurnEnded,
+)
+from aion_executor.core.apply import catalog, ownership, runs, signals, turns
+from aion_executor.core.partition import Partition
+from aion_executor.core.run import Run
+
+
+def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Run:
+    """The run after an event of it. `value_bytes`: size of the record as it stands in the log."""
+    match record.event:
+        case RunStarted() as event:
+            return runs.started(record, event, value_bytes)
+        case OwnerEpoch() | Progress() | CatalogApplied():
+            raise AssertionError("an event of a partition was applied to a run")
+        case event:
+            assert run is not None, "the first event of a run is RunStarted"
+            assert record.seq == run.seq + 1, "the events of a run have no gap"
+    run = runs.extended(run, record, value_bytes)
+    match event:
+        case SignalReceived():
+            return signals.received(run, record.seq)
+        case TurnEnded():
+            return turns.ended(run, event)
+        case RunCompleted():
+            return runs.completed(run, event, record.recorded_at)
+        case RunFailed():
+            return runs.failed(run, event, record.recorded_at)
+        case RunBlocked():
+            return runs.blocked(run, event)
+        case _:
+            assert_never(event)
+
+
+def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int) -> Partition:
+    """The partition after one of its own events, which stands at `offset` of the history topic."""
+    match record.event:
+        case OwnerEpoch() as event:
+            return ownership.epoch_began(partition, event, offset, record.recorded_at)
+        case Progress() as event:
+            return ownership.progressed(partition, event, record.recorded_at)
+        case CatalogApplied() as event:
+            return catalog.applied(partition, event.marker)
+        case _:
+            raise AssertionError("an event of a run was applied to a partition")

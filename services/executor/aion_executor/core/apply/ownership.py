@@ -1,0 +1,22 @@
+"""How far a partition has come, and who owns it."""
+
+from dataclasses import replace
+
+from aion_common.records.events import OwnerEpoch, Progress
+from aion_executor.core.partition import Partition
+
+
+def epoch_began(partition: Partition, event: OwnerEpoch, offset: int, recorded_at: int) -> Partition:
+    """The record's own offset is the owner epoch."""
+    return replace(partition, owner_epoch=offset, producer_id=event.producer_id, recorded_at=recorded_at)
+
+
+def progressed(partition: Partition, event: Progress, recorded_at: int) -> Partition:
+    """Offsets and watermark only grow."""
+    assert event.commands_next >= partition.commands_next, "decided commands stay decided"
+    return replace(
+        partition,
+        commands_next=event.commands_next,
+        sent_through=max(partition.sent_through, event.sent_through),
+        recorded_at=recorded_at,
+    )

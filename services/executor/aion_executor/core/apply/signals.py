@@ -1,0 +1,10 @@
+"""Signals."""
+
+from dataclasses import replace
+
+from aion_executor.core.run import Run
+
+
+def received(run: Run, seq: int) -> Run:
+    """One more input that the run was not given yet."""
+    return replace(run, unobserved=(*run.unobserved, seq))

@@ -1,0 +1,18 @@
+"""Ends of turns."""
+
+from dataclasses import replace
+
+from aion_common.records.events import TurnEnded
+from aion_executor.core.run import Run
+
+
+def observed(run: Run, observed_seq: int) -> Run:
+    """The run after a turn in which it had been given everything up to `observed_seq`."""
+    assert observed_seq >= run.observed, "what a run observed stays observed"
+    rest = tuple(seq for seq in run.unobserved if seq > observed_seq)
+    return replace(run, observed=observed_seq, unobserved=rest)
+
+
+def ended(run: Run, event: TurnEnded) -> Run:
+    """The run waits."""
+    return replace(observed(run, event.observed_seq), wait=event.wait, wait_name=event.name)

@@ -1,0 +1,33 @@
+"""What the shell must do to a VM because of a run's new state.
+
+A VM is a cache, so every effect may run any number of times, and is lost without harm when its executor dies: whoever owns
+the partition next derives it again from the run.
+"""
+
+from dataclasses import dataclass
+
+from aion_executor.core.run import Run, RunStatus, owes_turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Give the run the inputs it has not been given, now or at the end of its present turn."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evict:
+    """The run is closed or blocked: nothing of it may go on in a VM."""
+
+    run: Run
+
+
+Effect = Wake | Evict
+
+
+def effect_of(run: Run) -> Effect | None:
+    """The effect of a run's newest state."""
+    if run.status is not RunStatus.RUNNING:
+        return Evict(run=run)
+    return Wake(run=run) if owes_turn(run) else None

@@ -1,0 +1,232 @@
+"""One step of a partition: inputs are decided and folded into an open batch. Reads state, writes nothing, knows no VM.
+
+A batch is decided at one time (`Facts.now_ms`) and sealed once: its records, `Progress` first, are what the log gets in
+one append. Who calls it: the partition loop, live and in tests.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from aion_common.ids import NO_NAMESPACE, NO_RUN, NO_WORKFLOW, Namespace, RunId, WorkflowId, run_id_of, workflow_key
+from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
+from aion_common.records.commands import Command, SignalRun, StartRun
+from aion_common.records.events import CatalogApplied, Cause, HistoryRecord, OwnerEpoch, Progress, RecordedAnswer
+from aion_common.records.replies import Answer, StartAccepted
+from aion_common.wire import decode, seal
+from aion_common.wire.history import CHAIN_START
+from aion_executor.changes import Changes, Lookup
+from aion_executor.core.apply import apply_to_partition
+from aion_executor.core.decide import decide
+from aion_executor.core.decision import Answered, Decision, Rejection
+from aion_executor.core.effects import Effect, effect_of
+from aion_executor.core.facts import Facts
+from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.partition import Partition
+from aion_executor.core.run import Run
+
+KeyValue = tuple[bytes, bytes]
+
+PARTITION_KEY = b""
+"""Key of a partition's own records."""
+
+COMMANDS = "commands"
+"""How causes name the commands topic, whatever its prefix."""
+
+NO_OFFSET = -1
+"""Stands for the offset of a record that has none yet; only OwnerEpoch, which is never decided here, needs its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBatch:
+    """What the log gets, in order, and what it changes; `changes.replies` are owed once it is there."""
+
+    records: tuple[KeyValue, ...]
+    partition: Partition
+    changes: Changes
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenBatch:
+    """A batch being decided. `partition`: the partition's state as decided so far, this batch included."""
+
+    facts: Facts
+    partition: Partition
+    changes: Changes
+    records: list[KeyValue] = field(default_factory=list)
+    answers: list[RecordedAnswer] = field(default_factory=list)
+    inputs: int = 0
+    value_bytes: int = 0
+
+
+def open_batch(below: Lookup, partition: Partition, facts: Facts) -> OpenBatch:
+    """An empty batch over what is decided already. Its time never goes back behind the partition's newest record."""
+    assert facts.now_ms >= partition.recorded_at, "time does not go back within a partition"
+    return OpenBatch(facts=facts, partition=partition, changes=Changes(below))
+
+
+def step(batch: OpenBatch, given: Input) -> Effect | None:
+    """Decide one input into the batch; returns what the addressed run's new state asks of its VM."""
+    batch.inputs += 1
+    effect: Effect | None = None
+    match given:
+        case TurnInput():
+            return _step_turn(batch, given)
+        case UnreadableInput():
+            pass
+        case MarkerInput():
+            _step_marker(batch, given)
+        case CommandInput():
+            effect = _step_command(batch, given)
+        case _:
+            assert_never(given)
+    batch.partition = replace(batch.partition, commands_next=given.offset + 1)
+    return effect
+
+
+def _step_turn(batch: OpenBatch, turn: TurnInput) -> Effect | None:
+    run = batch.changes.run(turn.run_id)
+    decided = decide(batch.partition, run, turn, batch.facts)
+    if run is None or not isinstance(decided, Decision):
+        return None
+    target = _Target(namespace=run.namespace, workflow_id=run.workflow_id, run_id=run.run_id, cause=None)
+    return _append_run_events(batch, run, target, decided)
+
+
+def _step_marker(batch: OpenBatch, given: MarkerInput) -> None:
+    decided = decide(batch.partition, None, given, batch.facts)
+    assert isinstance(decided, Decision), "a marker is never refused"
+    for event in decided.events:
+        assert isinstance(event, CatalogApplied), "a marker changes no run"
+        record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
+        batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
+        _append(batch, PARTITION_KEY, seal(record, None).value)
+
+
+def _step_command(batch: OpenBatch, given: CommandInput) -> Effect | None:
+    command = given.command
+    new_run_id = run_id_of(command.namespace, command.workflow_id, command.command_id)
+    first_answer = _first_answer(batch.changes, command, new_run_id)
+    if first_answer is not None:
+        _answer(batch, command, first_answer)
+        return None
+    run = _addressed(batch.changes, command)
+    match decide(batch.partition, run, given, batch.facts):
+        case Rejection() as rejection:
+            _answer(batch, command, rejection)
+        case Answered(answer=answer):
+            _answer(batch, command, answer)
+        case Decision() as decided:
+            before = None if isinstance(command.body, StartRun) else run
+            target = _Target(
+                namespace=command.namespace,
+                workflow_id=command.workflow_id,
+                run_id=new_run_id if before is None else before.run_id,
+                cause=Cause(
+                    topic=COMMANDS,
+                    offset=given.offset,
+                    command_id=command.command_id,
+                    reply_partition=command.reply_partition,
+                ),
+            )
+            return _append_run_events(batch, before, target, decided)
+    return None
+
+
+def _first_answer(changes: Changes, command: Command, new_run_id: RunId) -> Answer | None:
+    """What the command was answered when it came first; an accepted start is known by its run, for ever."""
+    if isinstance(command.body, StartRun) and (run := changes.run(new_run_id)) is not None:
+        return StartAccepted(run_id=run.run_id, version=run.version, created=True)
+    if (reply := changes.answer(command.command_id)) is not None:
+        answer: Answer = decode(reply).answer
+        return answer
+    return None
+
+
+def _addressed(changes: Changes, command: Command) -> Run | None:
+    run_id = command.body.run_id if isinstance(command.body, SignalRun) else None
+    if run_id is None:
+        run_id = changes.newest_run_id(command.namespace, command.workflow_id)
+    run = None if run_id is None else changes.run(run_id)
+    if run is None or (run.namespace, run.workflow_id) != (command.namespace, command.workflow_id):
+        return None
+    return run
+
+
+def _answer(batch: OpenBatch, command: Command, answer: Answer) -> None:
+    answered = RecordedAnswer(command_id=command.command_id, reply_partition=command.reply_partition, answer=answer)
+    batch.answers.append(answered)
+    batch.value_bytes += batch.changes.fold_answer(answered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    namespace: Namespace
+    workflow_id: WorkflowId
+    run_id: RunId
+    cause: Cause | None
+
+
+def _append_run_events(batch: OpenBatch, run: Run | None, target: _Target, decided: Decision) -> Effect | None:
+    key = workflow_key(target.namespace, target.workflow_id)
+    for event in decided.events:
+        record = HistoryRecord(
+            namespace=target.namespace,
+            workflow_id=target.workflow_id,
+            run_id=target.run_id,
+            seq=1 if run is None else run.seq + 1,
+            recorded_at=batch.facts.now_ms,
+            owner_epoch=batch.partition.owner_epoch,
+            chain=b"",
+            cause=target.cause,
+            event=event,
+        )
+        sealed = seal(record, CHAIN_START if run is None else run.chain)
+        run = batch.changes.fold_run_event(sealed.record, sealed.value)
+        _append(batch, key, sealed.value)
+    return effect_of(run) if run is not None and decided.events else None
+
+
+def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
+    batch.records.append((key, value))
+    batch.value_bytes += len(key) + len(value)
+
+
+def _partition_record(event: OwnerEpoch | Progress | CatalogApplied, now_ms: int, owner_epoch: int) -> HistoryRecord:
+    return HistoryRecord(
+        namespace=NO_NAMESPACE,
+        workflow_id=NO_WORKFLOW,
+        run_id=NO_RUN,
+        seq=0,
+        recorded_at=now_ms,
+        owner_epoch=owner_epoch,
+        chain=b"",
+        cause=None,
+        event=event,
+    )
+
+
+def partition_value(event: OwnerEpoch | Progress, now_ms: int, owner_epoch: int) -> bytes:
+    """The record value of an event that an owner writes about itself."""
+    return seal(_partition_record(event, now_ms, owner_epoch), None).value
+
+
+def is_full(batch: OpenBatch) -> bool:
+    """Whether the batch must be sealed before it takes another input: one more decision of any size still fits."""
+    return batch.inputs >= INPUTS_PER_BATCH_MAX or batch.value_bytes >= BATCH_BYTES_MAX - DECISION_BYTES_MAX
+
+
+def is_empty(batch: OpenBatch) -> bool:
+    """Whether nothing was decided in it."""
+    return batch.inputs == 0
+
+
+def seal_batch(batch: OpenBatch, sent_through: int) -> SealedBatch:
+    """Close the batch: its `Progress` first. `sent_through`: the watermark of sends as known now."""
+    progress = Progress(commands_next=batch.partition.commands_next, sent_through=sent_through, answers=tuple(batch.answers))
+    now_ms, owner_epoch = batch.facts.now_ms, batch.partition.owner_epoch
+    record = _partition_record(progress, now_ms, owner_epoch)
+    return SealedBatch(
+        records=((PARTITION_KEY, seal(record, None).value), *batch.records),
+        partition=apply_to_partition(batch.partition, record, NO_OFFSET),
+        changes=batch.changes,
+    )

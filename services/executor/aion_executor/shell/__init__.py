@@ -1,0 +1,1 @@
+"""The shells: tasks, Kafka, VMs, HTTP. They decide nothing: every fact goes through the processor."""

@@ -1,0 +1,111 @@
+"""The owner's own HTTP, for gateways: what the log has acknowledged of the runs it owns. Reads only.
+
+Whoever asks for a partition that is not owned here gets `wrong_owner` (421) and looks for the owner again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aion_common.errors import Fenced
+from aion_common.ids import Namespace, RunId, WorkflowId
+from aion_common.limits import HISTORY_PAGE_EVENTS_MAX, WAIT_MS_MAX
+from aion_common.problems import PROBLEM_JSON, WRONG_OWNER, problem, problem_of
+from aion_common.records.events import HistoryRecord
+from aion_common.records.replies import Rejection, RejectionCode
+from aion_common.wire import decode
+from aion_executor.core.run import Run, is_open
+from aion_executor.shell.partition import OwnedPartition
+from aion_executor.shell.views import Json, description_of, history_of, json_bytes, result_of
+
+Owned = Callable[[], Mapping[int, OwnedPartition]]
+
+
+def create_app(member: str, owned: Owned) -> Starlette:
+    """`owned`: the partitions owned at the moment of the call."""
+
+    async def ready(_: Request) -> Response:
+        epochs = {str(number): partition.loop.partition.owner_epoch for number, partition in owned().items()}
+        return _json(200, {"member": member, "owned": epochs})
+
+    async def description(request: Request) -> Response:
+        found = _find(request, owned())
+        if isinstance(found, Response):
+            return found
+        partition, run = found
+        resident = partition.loop.residents.is_resident(run.run_id)
+        return _json(200, description_of(run, _terminal(partition, run), resident=resident))
+
+    async def history(request: Request) -> Response:
+        found = _find(request, owned())
+        if isinstance(found, Response):
+            return found
+        partition, run = found
+        from_seq = int(request.query_params.get("from_seq", "1"))
+        limit = min(int(request.query_params.get("limit", HISTORY_PAGE_EVENTS_MAX)), HISTORY_PAGE_EVENTS_MAX)
+        values = partition.loop.store.history(run.run_id, from_seq, limit)
+        return _json(200, history_of([decode(value) for value in values], values, run.seq))
+
+    async def result(request: Request) -> Response:
+        found = _find(request, owned())
+        if isinstance(found, Response):
+            return found
+        partition, run = found
+        wait_ms = min(int(request.query_params.get("wait_ms", "0")), WAIT_MS_MAX)
+        if is_open(run) and wait_ms > 0:
+            try:
+                async with asyncio.timeout(wait_ms / 1000):
+                    await partition.wait_closed(run.run_id)
+            except TimeoutError:
+                pass
+            except Fenced:
+                return _wrong_owner()
+            run = partition.loop.store.run(run.run_id) or run
+        return _json(202 if is_open(run) else 200, result_of(run, _terminal(partition, run)))
+
+    return Starlette(
+        routes=[
+            Route("/ready", ready),
+            Route("/partitions/{partition:int}/description", description),
+            Route("/partitions/{partition:int}/history", history),
+            Route("/partitions/{partition:int}/result", result),
+        ]
+    )
+
+
+def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedPartition, Run] | Response:
+    partition = owned.get(request.path_params["partition"])
+    if partition is None:
+        return _wrong_owner()
+    namespace = Namespace(request.query_params["namespace"])
+    workflow_id = WorkflowId(request.query_params["workflow_id"])
+    store = partition.loop.store
+    named = request.query_params.get("run_id")
+    run_id = store.newest_run_id(namespace, workflow_id) if named is None else RunId(named)
+    run = None if run_id is None else store.run(run_id)
+    if run is None or (run.namespace, run.workflow_id) != (namespace, workflow_id):
+        return _problem(*problem_of(Rejection(code=RejectionCode.NOT_FOUND, reason="there is no such run")))
+    return partition, run
+
+
+def _terminal(partition: OwnedPartition, run: Run) -> HistoryRecord | None:
+    if is_open(run):
+        return None
+    record: HistoryRecord = decode(partition.loop.store.history(run.run_id, run.seq, 1)[0])
+    return record
+
+
+def _wrong_owner() -> Response:
+    return _problem(*problem(WRONG_OWNER, "this executor does not own the partition"))
+
+
+def _json(status: int, body: Json) -> Response:
+    return Response(json_bytes(body), status, media_type="application/json")
+
+
+def _problem(status: int, body: Json) -> Response:
+    return Response(json_bytes(body), status, media_type=PROBLEM_JSON)

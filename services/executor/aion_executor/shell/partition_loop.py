@@ -1,0 +1,232 @@
+"""The loop of one partition, as a value that is stepped: nothing in it awaits, sleeps or reads a clock.
+
+Whoever drives it (the shell, a test, a simulation) does, over and over: hand in what came (`offer`, `outcome`, `gone`),
+`gather`, and when `is_due`, `seal` a batch, append it, and tell the loop (`acknowledged`). While a batch is on its way
+the next one is gathered. An append that was refused or whose outcome is unclear ends the loop: `abandon` it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from aion_common.ids import Namespace, RunId
+from aion_common.limits import (
+    HISTORY_BYTES_MAX,
+    HISTORY_EVENTS_MAX,
+    PAYLOAD_BYTES_MAX,
+    PENDING_SIGNALS_MAX,
+    RESIDENT_IDLE_MS,
+    SENT_THROUGH_LAG_MS,
+    TURN_WAIT_MS,
+)
+from aion_executor.changes import Lookup
+from aion_executor.core.effects import Effect, Evict, Wake, effect_of
+from aion_executor.core.facts import Facts
+from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
+from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.partition import Partition, version_key
+from aion_executor.core.run import Run, waits_softly
+from aion_executor.processor import OpenBatch, SealedBatch, is_empty, is_full, open_batch, seal_batch, step
+from aion_executor.shell.residents import Activation, Residents, TurnEnd
+from aion_executor.store.rows import Meta, OwedReply, Store, checksum_of
+
+FromLog = CommandInput | MarkerInput | UnreadableInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """Replies to send, and the watermark once all of them are acknowledged."""
+
+    replies: tuple[OwedReply, ...]
+    through: int
+
+
+@dataclass(slots=True)
+class PartitionLoop:
+    """`next_offset`: where the next batch must land in the history, else somebody else wrote there."""
+
+    store: Store
+    partition: Partition
+    residents: Residents
+    next_offset: int
+    on_written: Callable[[SealedBatch], None]
+    sent_through: int = -1
+    _watermark_owed_ms: int | None = None
+    _commands: deque[FromLog] = field(default_factory=deque)
+    _turns: deque[TurnInput] = field(default_factory=deque)
+    _left_by_death: deque[RunId] = field(default_factory=deque)
+    _open: OpenBatch | None = None
+    _opened_ms: int = 0
+    _in_flight: SealedBatch | None = None
+    _awaited: set[Activation | None] = field(default_factory=set)
+
+    def offer(self, inputs: Iterable[FromLog]) -> None:
+        """What stands in `aion.commands`, in order. What was decided already is passed over."""
+        self._commands.extend(inputs)
+
+    @property
+    def commands_waiting(self) -> int:
+        """How many offered inputs are not decided yet."""
+        return len(self._commands)
+
+    def outcome(self, activation: Activation, ended: TurnEnd | None, now_ms: int) -> None:
+        """A turn ended in a VM; None: a replay has caught up. Void activations are passed over."""
+        self._awaited.discard(activation)
+        proposed = self.residents.turn_ended(activation, ended, now_ms)
+        if proposed is None:
+            return
+        run_id, turn = proposed
+        if turn is not None:
+            self._turns.append(turn)
+        elif (run := self._state.run(run_id)) is not None:
+            self._carry_out(effect_of(run), now_ms)
+
+    def gone(self, activations: Sequence[Activation]) -> None:
+        """A VM died with these activations: runs that are owed a turn, or may wake themselves, are replayed."""
+        self._awaited.difference_update(activations)
+        left, blocked = self.residents.gone(activations)
+        self._turns.extend(blocked)
+        self._left_by_death.extend(left)
+
+    def _come_back(self, now_ms: int) -> None:
+        """Replay runs that left with a VM, once the turns they ended before have been decided: else a replay would end the
+        same turn again."""
+        while self._left_by_death:
+            run = self._state.run(self._left_by_death.popleft())
+            if run is None:
+                continue
+            loaded = self.partition.versions.get(version_key(run.namespace, run.version))
+            if waits_softly(run) and loaded is not None and loaded.package.wakes_itself:
+                self._wake(run, now_ms)
+            else:
+                self._carry_out(effect_of(run), now_ms)
+
+    def wake_owed(self, now_ms: int) -> None:
+        """After a take-over: wake the runs that are owed a turn, and those that may go on by themselves."""
+        owed = list(self.store.entries(OWED))
+        for key, loaded in self.partition.versions.items():
+            if loaded.package.wakes_itself:
+                namespace = Namespace(key.partition("/")[0])
+                owed.extend(self.store.entries(soft_prefix(namespace, loaded.version)))
+        for entry in owed:
+            if (run := self._state.run(run_id_in(entry))) is not None:
+                self._wake(run, now_ms)
+
+    def gather(self, now_ms: int) -> None:
+        """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once."""
+        if self._open is not None and is_empty(self._open):
+            self._open = None
+        while True:
+            if not self._turns:
+                self._come_back(now_ms)
+            if not self._commands and not self._turns:
+                return
+            batch = self._open or self._begin(now_ms)
+            if is_full(batch):
+                return
+            given = self._next_input(batch)
+            if given is not None:
+                self._carry_out(step(batch, given), now_ms)
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether the open batch should be sealed now: no append is on its way, and every run it woke has ended its turn,
+        or the batch is full, or the turn wait is over. Also an empty one, when the log lacks the watermark of sends."""
+        if self._in_flight is not None:
+            return False
+        if self._open is None or is_empty(self._open):
+            return self._owes_watermark(now_ms)
+        return not self._awaited or is_full(self._open) or now_ms - self._opened_ms >= TURN_WAIT_MS
+
+    @property
+    def waits_for_turns(self) -> bool:
+        """Whether only the turn wait holds the open batch."""
+        return self._open is not None and self._in_flight is None and bool(self._awaited)
+
+    def seal(self, now_ms: int) -> SealedBatch:
+        """Close the open batch for appending."""
+        assert self._in_flight is None, "one append at a time"
+        self._in_flight = seal_batch(self._open or self._begin(now_ms), self.sent_through)
+        self._open = None
+        self._awaited.clear()
+        self._watermark_owed_ms = None
+        self.partition = self._in_flight.partition
+        return self._in_flight
+
+    def acknowledged(self, base_offset: int) -> Owed:
+        """The batch in flight is in the log: write the store, and say what may leave now."""
+        batch = self._in_flight
+        assert batch is not None, "an append was on its way"
+        assert base_offset == self.next_offset, "the history has one writer"
+        last_offset = base_offset + len(batch.records) - 1
+        meta = Meta(offset=last_offset, checksum=checksum_of(batch.records[-1][1]), partition=batch.partition)
+        replies = tuple(batch.changes.replies)
+        self.store.write(batch.changes.writes(meta, {last_offset: replies} if replies else {}))
+        self.next_offset = last_offset + 1
+        self._in_flight = None
+        if self._open is not None:
+            self._open.changes.below = self.store
+        self.on_written(batch)
+        return Owed(replies=replies, through=last_offset)
+
+    def evict_idle(self, now_ms: int) -> None:
+        """Take runs out of VMs that have waited for long; their next input replays them. Runs that may go on by themselves
+        stay."""
+        for run_id in self.residents.idle_since(now_ms - RESIDENT_IDLE_MS):
+            run = self._state.run(run_id)
+            if run is None or not waits_softly(run):
+                self.residents.evict(run_id)
+
+    def abandon(self) -> None:
+        """The partition is not ours any more: end the processes of its runs, whose turns nobody will record."""
+        self.residents.evict_all()
+
+    def sent(self, owed: Owed, now_ms: int) -> None:
+        """The replies owed are acknowledged. In order of batches."""
+        self.sent_through = owed.through
+        if owed.replies and self._watermark_owed_ms is None:
+            self._watermark_owed_ms = now_ms
+
+    def _owes_watermark(self, now_ms: int) -> bool:
+        return self._watermark_owed_ms is not None and now_ms - self._watermark_owed_ms >= SENT_THROUGH_LAG_MS
+
+    @property
+    def _state(self) -> Lookup:
+        """State as decided so far, acknowledged or not."""
+        if self._open is not None:
+            return self._open.changes
+        return self.store if self._in_flight is None else self._in_flight.changes
+
+    def _begin(self, now_ms: int) -> OpenBatch:
+        facts = Facts(
+            now_ms=max(now_ms, self.partition.recorded_at),
+            payload_bytes_max=PAYLOAD_BYTES_MAX,
+            pending_signals_max=PENDING_SIGNALS_MAX,
+            history_events_max=HISTORY_EVENTS_MAX,
+            history_bytes_max=HISTORY_BYTES_MAX,
+        )
+        self._opened_ms = now_ms
+        self._open = open_batch(self._state, self.partition, facts)
+        return self._open
+
+    def _next_input(self, batch: OpenBatch) -> Input | None:
+        if self._turns:
+            return self._turns.popleft()
+        given = self._commands.popleft()
+        return given if given.offset >= batch.partition.commands_next else None
+
+    def _carry_out(self, effect: Effect | None, now_ms: int) -> None:
+        match effect:
+            case Wake(run=run):
+                self._wake(run, now_ms)
+            case Evict(run=run):
+                self._awaited.discard(self.residents.evict(run.run_id))
+            case None:
+                pass
+            case _:
+                assert_never(effect)
+
+    def _wake(self, run: Run, now_ms: int) -> None:
+        activation = self.residents.wake(run, self._state, now_ms)
+        if activation is not None and self._open is not None:
+            self._awaited.add(activation)

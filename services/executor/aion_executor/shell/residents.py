@@ -1,0 +1,143 @@
+"""Which runs of a partition are resident in a VM, and whose turn it is.
+
+Residency is a cache: it is derived from the partition's state at any time, and nothing is lost with it. Input reaches a run
+only between its turns. Called by the partition loop alone; never awaits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aion_common.ids import RunId
+from aion_common.limits import DEATHS_IN_A_ROW_MAX
+from aion_common.records.events import HistoryRecord
+from aion_executor.changes import Lookup
+from aion_executor.core.inputs import Blocks, Outcome, TurnInput
+from aion_executor.core.run import Run
+
+Activation = int
+"""One stay of a run in a VM. Never used again within a process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnd:
+    """How a turn ended in a VM. `observed_seq`: the newest event the run had been given; of a block it says nothing."""
+
+    observed_seq: int
+    outcome: Outcome
+
+
+class Vms(Protocol):
+    """The VMs of this executor, as a partition uses them. Nothing here waits: what a VM is not ready for is buffered."""
+
+    def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
+        """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""
+
+    def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
+        """Begin a turn with these inputs."""
+
+    def kill(self, activation: Activation) -> None:
+        """End the run's process; nothing more comes of this activation."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Resident:
+    """`observed`: the newest event it was given. `active_ms`: when it was last given input or ended a turn."""
+
+    run_id: RunId
+    activation: Activation
+    in_turn: bool
+    observed: int
+    active_ms: int
+
+
+@dataclass(slots=True)
+class Residents:
+    """The resident runs of one partition."""
+
+    vms: Vms
+    _by_run: dict[RunId, Resident] = field(default_factory=dict)
+    _by_activation: dict[Activation, Resident] = field(default_factory=dict)
+    _deaths: dict[RunId, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._by_run)
+
+    def is_resident(self, run_id: RunId) -> bool:
+        """Whether the run is in a VM now."""
+        return run_id in self._by_run
+
+    def wake(self, run: Run, state: Lookup, now_ms: int) -> Activation | None:
+        """Give the run what it has not been given; during a turn, nothing yet. Returns the activation whose turn began."""
+        newest_input = run.unobserved[-1] if run.unobserved else run.observed
+        resident = self._by_run.get(run.run_id)
+        if resident is None:
+            activation = self.vms.start_run(run, state.records(run.run_id, 1))
+            resident = Resident(run_id=run.run_id, activation=activation, in_turn=True, observed=newest_input, active_ms=now_ms)
+            self._by_run[run.run_id] = resident
+            self._by_activation[activation] = resident
+            return activation
+        if resident.in_turn or newest_input <= resident.observed:
+            return None
+        fresh = [record for record in state.records(run.run_id, resident.observed + 1) if record.seq in run.unobserved]
+        self.vms.deliver(resident.activation, fresh)
+        resident.in_turn, resident.observed, resident.active_ms = True, newest_input, now_ms
+        return resident.activation
+
+    def turn_ended(self, activation: Activation, ended: TurnEnd | None, now_ms: int) -> tuple[RunId, TurnInput | None] | None:
+        """The run whose turn ended, and the turn it proposes; with `ended` None it has only caught up with its history.
+        None if the activation is not resident any more. A run that went on by itself out of a plain `receive` may end a
+        turn that began before what it was given last."""
+        resident = self._by_activation.get(activation)
+        if resident is None:
+            return None
+        resident.in_turn = ended is not None and ended.observed_seq < resident.observed
+        resident.active_ms = now_ms
+        self._deaths.pop(resident.run_id, None)
+        if ended is None:
+            return resident.run_id, None
+        turn = TurnInput(run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome)
+        return resident.run_id, turn
+
+    def evict(self, run_id: RunId) -> Activation | None:
+        """Take the run out of its VM; returns the activation that ended. A run that is not resident is fine."""
+        self._deaths.pop(run_id, None)
+        resident = self._by_run.pop(run_id, None)
+        if resident is None:
+            return None
+        del self._by_activation[resident.activation]
+        self.vms.kill(resident.activation)
+        return resident.activation
+
+    def evict_all(self) -> None:
+        """Take every run out of its VM."""
+        for run_id in tuple(self._by_run):
+            self.evict(run_id)
+
+    def idle_since(self, before_ms: int) -> Iterator[RunId]:
+        """Runs that wait and were last active before that time."""
+        for resident in tuple(self._by_run.values()):
+            if not resident.in_turn and resident.active_ms < before_ms:
+                yield resident.run_id
+
+    def gone(self, activations: Sequence[Activation]) -> tuple[list[RunId], list[TurnInput]]:
+        """Their VM died: the runs that left with it, and for those that were in a turn at too many deaths in a row, that
+        they are blocked."""
+        left: list[RunId] = []
+        blocked: list[TurnInput] = []
+        for activation in activations:
+            resident = self._by_activation.pop(activation, None)
+            if resident is None:
+                continue
+            run_id = resident.run_id
+            del self._by_run[run_id]
+            left.append(run_id)
+            if resident.in_turn:
+                deaths = self._deaths.get(run_id, 0) + 1
+                self._deaths[run_id] = deaths
+                if deaths >= DEATHS_IN_A_ROW_MAX:
+                    outcome = Blocks(
+                        expected="a turn that ends", found=f"its VM died {deaths} times in a row while the run was in a turn"
+                    )
+                    blocked.append(TurnInput(run_id=run_id, observed_seq=resident.observed, outcome=outcome))
+        return left, blocked

@@ -1,0 +1,43 @@
+"""The raw seam: sorted tables of byte strings, and batches that are written whole or not at all."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Table(StrEnum):
+    """The tables of a partition. Names are never reused for something else."""
+
+    RUNS = "runs"
+    NEWEST = "newest"
+    HISTORY = "history"
+    INDEX = "index"
+    SEEN = "seen"
+    OUTBOX = "outbox"
+    META = "meta"
+
+
+@dataclass(slots=True)
+class RawBatch:
+    """Changes that go in together. Later ones win over earlier ones."""
+
+    puts: list[tuple[Table, bytes, bytes]] = field(default_factory=list)
+    deletes: list[tuple[Table, bytes]] = field(default_factory=list)
+
+
+class Tables(Protocol):
+    """Both twins pass `tests/contract/test_store.py`."""
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def scan(self, table: Table, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Entries whose key begins with `prefix`, from `start` (a key with that prefix) on, in key order. Use it up before
+        the next write."""
+
+    def write(self, batch: RawBatch) -> None:
+        """Apply deletes, then puts: all of them, also when the machine dies in the middle."""
+
+    def close(self) -> None:
+        """No call is allowed afterwards but `close`."""

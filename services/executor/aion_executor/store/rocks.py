@@ -1,0 +1,83 @@
+"""The RocksDB store: one column family per table, raw bytes, write-ahead log on. The only module that touches rocksdict.
+
+A damaged store is never repaired: it is a cache, so `open_rocks` deletes and begins anew, and says so.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import structlog
+from rocksdict import Options, Rdict, WriteBatch
+
+from aion_executor.store.api import RawBatch, Table
+
+log = structlog.get_logger(__name__)
+
+WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+"""Memtable per table: an executor holds many partitions, and what is in a store is in the topic as well."""
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_keep_log_file_num(2)
+    return options
+
+
+class RocksTables:
+    """An open store in a folder. Raises what rocksdict raises when the folder is damaged or held by another process."""
+
+    def __init__(self, folder: Path) -> None:
+        families = {table.value: _options() for table in Table}
+        self._database = Rdict(str(folder), _options(), column_families=families)
+        self._families = {table: self._database.get_column_family(table.value) for table in Table}
+        self._columns = {table: self._database.get_column_family_handle(table.value) for table in Table}
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """See `Tables`."""
+        value: bytes | None = self._families[table].get(key)
+        return value
+
+    def scan(self, table: Table, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """See `Tables`."""
+        rows = cast(Iterator[tuple[bytes, bytes]], self._families[table].items(from_key=max(prefix, start)))
+        for key, value in rows:
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def write(self, batch: RawBatch) -> None:
+        """See `Tables`."""
+        changes = WriteBatch(raw_mode=True)
+        for table, key in batch.deletes:
+            changes.delete(key, self._columns[table])
+        for table, key, value in batch.puts:
+            changes.put(key, value, self._columns[table])
+        self._database.write(changes)
+
+    def close(self) -> None:
+        """See `Tables`."""
+        self._families.clear()
+        self._columns.clear()
+        self._database.close()
+
+
+def delete_rocks(folder: Path) -> None:
+    """Delete a closed store. A missing one is fine."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_rocks(folder: Path) -> RocksTables:
+    """Open the store in `folder`, or a new one if there is none or it cannot be opened."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return RocksTables(folder)
+    except Exception as error:  # rocksdict raises plain Exception for every kind of damage
+        log.warning("store deleted: it cannot be opened", folder=str(folder), error=str(error))
+        delete_rocks(folder)
+        folder.mkdir(parents=True)
+        return RocksTables(folder)

@@ -1,0 +1,156 @@
+"""The store as the executor sees it: runs, histories, answers and the partition itself, in msgpack rows.
+
+Reads show what was written, that is: what the log has acknowledged. `Writes` is one batch of the loop, or one chunk of a
+restore; it goes in whole.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+from blake3 import blake3
+
+from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
+from aion_common.limits import HISTORY_EVENTS_MAX, RUNS_CACHED_MAX
+from aion_common.records.events import HistoryRecord
+from aion_common.wire import decode
+from aion_executor.core.partition import Partition
+from aion_executor.core.run import Run
+from aion_executor.store.api import RawBatch, Table, Tables
+from aion_executor.store.keys import META_KEY, history_key, outbox_key, outbox_offset, run_key, seen_key
+
+_run_rows = msgspec.msgpack.Decoder(Run)
+_encode_row = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """How far the store has come. `offset`: of the last history record applied; `checksum` of that record's value, by which
+    a store of another log is told from one of ours."""
+
+    offset: int
+    checksum: bytes
+    partition: Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedReply:
+    """A reply that leaves once its record is in the log: the partition of `aion.replies`, key and value."""
+
+    partition: int
+    key: bytes
+    value: bytes
+
+
+_outbox_rows = msgspec.msgpack.Decoder(tuple[OwedReply, ...])
+_meta_rows = msgspec.msgpack.Decoder(Meta)
+
+
+@dataclass(slots=True, kw_only=True)
+class Writes:
+    """Changes of one batch. `history`: (run, seq, value bytes); `answers`: encoded replies by command id; `outbox`: replies
+    owed, by history offset: they stay until the watermark `meta.partition.sent_through` has passed them."""
+
+    meta: Meta
+    runs: dict[RunId, Run] = field(default_factory=dict)
+    newest: dict[bytes, RunId] = field(default_factory=dict)
+    history: list[tuple[RunId, int, bytes]] = field(default_factory=list)
+    answers: dict[CommandId, bytes] = field(default_factory=dict)
+    outbox: dict[int, tuple[OwedReply, ...]] = field(default_factory=dict)
+    entries_added: set[bytes] = field(default_factory=set)
+    entries_removed: set[bytes] = field(default_factory=set)
+
+
+def checksum_of(value: bytes) -> bytes:
+    """16 bytes of BLAKE3."""
+    return blake3(value).digest(length=16)
+
+
+class Store:
+    """Typed rows over some tables. The runs written or read last stay decoded in memory."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._runs: OrderedDict[RunId, Run] = OrderedDict()
+        self._outbox = deque(outbox_offset(key) for key, _ in tables.scan(Table.OUTBOX, b""))
+
+    def meta(self) -> Meta | None:
+        """None: nothing was ever written. Raises msgspec.DecodeError if the row is not readable."""
+        row = self._tables.get(Table.META, META_KEY)
+        return None if row is None else _meta_rows.decode(row)
+
+    def run(self, run_id: RunId) -> Run | None:
+        """The run, as of the last write."""
+        if (cached := self._runs.get(run_id)) is not None:
+            return cached
+        row = self._tables.get(Table.RUNS, run_key(run_id))
+        if row is None:
+            return None
+        run = _run_rows.decode(row)
+        self._keep(run)
+        return run
+
+    def _keep(self, run: Run) -> None:
+        self._runs[run.run_id] = run
+        self._runs.move_to_end(run.run_id)
+        if len(self._runs) > RUNS_CACHED_MAX:
+            self._runs.popitem(last=False)
+
+    def newest_run_id(self, namespace: Namespace, workflow_id: WorkflowId) -> RunId | None:
+        """The run of the workflow id that was started last."""
+        row = self._tables.get(Table.NEWEST, workflow_key(namespace, workflow_id))
+        return None if row is None else RunId(row.decode())
+
+    def history(self, run_id: RunId, from_seq: int, limit: int) -> list[bytes]:
+        """Values of the run's history records from `from_seq` on, in order, at most `limit`."""
+        rows = self._tables.scan(Table.HISTORY, run_key(run_id), history_key(run_id, from_seq))
+        return [value for _, value in islice(rows, limit)]
+
+    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
+        """The run's history records from `from_seq` on, in order."""
+        return [decode(value) for value in self.history(run_id, from_seq, HISTORY_EVENTS_MAX + 1)]
+
+    def answer(self, command_id: CommandId) -> bytes | None:
+        """The encoded reply a command got."""
+        return self._tables.get(Table.SEEN, seen_key(command_id))
+
+    def entries(self, prefix: bytes) -> Iterator[bytes]:
+        """Index entries with the prefix, in order. Use them up before the next write."""
+        return (key for key, _ in self._tables.scan(Table.INDEX, prefix))
+
+    def outbox(self) -> list[tuple[int, tuple[OwedReply, ...]]]:
+        """Replies that may not have been acknowledged, by history offset, in order."""
+        return [(outbox_offset(key), _outbox_rows.decode(row)) for key, row in self._tables.scan(Table.OUTBOX, b"")]
+
+    def write(self, writes: Writes) -> None:
+        """One batch, all or nothing."""
+        batch = RawBatch()
+        puts = batch.puts
+        for run_id, run in writes.runs.items():
+            puts.append((Table.RUNS, run_key(run_id), _encode_row(run)))
+        for key, run_id in writes.newest.items():
+            puts.append((Table.NEWEST, key, run_id.encode()))
+        for run_id, seq, value in writes.history:
+            puts.append((Table.HISTORY, history_key(run_id, seq), value))
+        for command_id, reply in writes.answers.items():
+            puts.append((Table.SEEN, seen_key(command_id), reply))
+        sent_through = writes.meta.partition.sent_through
+        for offset, replies in writes.outbox.items():
+            if offset <= sent_through:
+                continue
+            puts.append((Table.OUTBOX, outbox_key(offset), _encode_row(replies)))
+            self._outbox.append(offset)
+        while self._outbox and self._outbox[0] <= sent_through:
+            batch.deletes.append((Table.OUTBOX, outbox_key(self._outbox.popleft())))
+        puts.extend((Table.INDEX, entry, b"") for entry in writes.entries_added)
+        batch.deletes.extend((Table.INDEX, entry) for entry in writes.entries_removed)
+        puts.append((Table.META, META_KEY, _encode_row(writes.meta)))
+        self._tables.write(batch)
+        for run in writes.runs.values():
+            self._keep(run)
+
+    def close(self) -> None:
+        """Close the tables."""
+        self._tables.close()

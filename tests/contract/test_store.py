@@ -1,0 +1,97 @@
+"""Both twins of the store behave alike: sorted tables, batches that go in whole, what was written is there after opening."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aion_executor.store.api import RawBatch, Table, Tables
+from aion_executor.store.memory import MemoryTables
+from aion_executor.store.rocks import delete_rocks, open_rocks
+
+Make = Callable[[Path], Tables]
+
+
+def _memory(_: Path) -> Tables:
+    return MemoryTables()
+
+
+@pytest.fixture(params=[_memory, open_rocks], ids=["memory", "rocks"])
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
+    made: Tables = request.param(tmp_path / "store")
+    yield made
+    made.close()
+
+
+def put(*rows: tuple[Table, bytes, bytes]) -> RawBatch:
+    """A batch of puts."""
+    return RawBatch(puts=list(rows))
+
+
+def test_what_was_put_is_there_and_nothing_else(tables: Tables) -> None:
+    tables.write(put((Table.RUNS, b"a", b"1"), (Table.INDEX, b"a", b"")))
+    assert tables.get(Table.RUNS, b"a") == b"1"
+    assert tables.get(Table.INDEX, b"a") == b""
+    assert tables.get(Table.RUNS, b"b") is None
+    assert tables.get(Table.META, b"a") is None
+
+
+def test_scan_keeps_to_its_prefix_in_order(tables: Tables) -> None:
+    tables.write(put(*((Table.HISTORY, key, key) for key in (b"b2", b"a", b"b1", b"b10", b"c", b"b"))))
+    assert [key for key, _ in tables.scan(Table.HISTORY, b"b")] == [b"b", b"b1", b"b10", b"b2"]
+    assert [key for key, _ in tables.scan(Table.HISTORY, b"b", b"b10")] == [b"b10", b"b2"]
+    assert list(tables.scan(Table.HISTORY, b"d")) == []
+
+
+def test_batch_applies_deletes_then_puts(tables: Tables) -> None:
+    tables.write(put((Table.INDEX, b"a", b"1"), (Table.INDEX, b"b", b"1")))
+    tables.write(RawBatch(puts=[(Table.INDEX, b"a", b"2")], deletes=[(Table.INDEX, b"a"), (Table.INDEX, b"b")]))
+    assert list(tables.scan(Table.INDEX, b"")) == [(b"a", b"2")]
+
+
+def test_last_put_of_a_batch_wins(tables: Tables) -> None:
+    tables.write(put((Table.RUNS, b"a", b"1"), (Table.RUNS, b"a", b"2")))
+    assert tables.get(Table.RUNS, b"a") == b"2"
+
+
+batches = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from(Table), st.binary(max_size=3), st.binary(max_size=2)), max_size=5),
+        st.lists(st.tuples(st.sampled_from(Table), st.binary(max_size=3)), max_size=3),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(batches)
+def test_twins_agree_after_any_batches(
+    tmp_path_factory: pytest.TempPathFactory, some: list[tuple[list[tuple[Table, bytes, bytes]], list[tuple[Table, bytes]]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    memory, rocks = MemoryTables(), open_rocks(folder)
+    for puts, deletes in some:
+        for twin in (memory, rocks):
+            twin.write(RawBatch(puts=list(puts), deletes=list(deletes)))
+    rocks.close()
+    rocks = open_rocks(folder)
+    for table in Table:
+        assert list(rocks.scan(table, b"")) == list(memory.scan(table, b""))
+    rocks.close()
+
+
+def test_damaged_store_is_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    store = open_rocks(tmp_path)
+    store.write(put((Table.RUNS, b"a", b"1")))
+    store.close()
+    for file in tmp_path.glob("MANIFEST*"):
+        file.write_bytes(b"not a manifest")
+    store = open_rocks(tmp_path)
+    assert store.get(Table.RUNS, b"a") is None
+    store.close()
+
+
+def test_deleting_a_store_that_is_not_there_is_fine(tmp_path: Path) -> None:
+    delete_rocks(tmp_path / "nothing")

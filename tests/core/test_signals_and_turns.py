@@ -1,0 +1,187 @@
+"""Signals and turns: what a run observes, in which order, also after a replay."""
+
+import pytest
+
+from aion_common.ids import RunId, WorkflowId
+from aion_common.records.events import RunCompleted, RunFailed, TurnEnded, WaitKind
+from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
+from executor.given import V1, V2, W1, routed, signal, start
+from executor.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World().after(routed(V1, 1))
+
+
+def test_parked_run_answers_when_signalled(world: World) -> None:
+    run = world.after(start("c1", "park"), signal("c2", "any")).newest(W1)
+    assert world.answer("c2") == SignalAccepted(run_id=run.run_id, seq=2)
+    assert run.status == "completed"
+
+
+def test_parked_run_stays_on_its_version(world: World) -> None:
+    world.after(start("c1", "park"))
+    world.after(routed(V2, 2))
+    world.crash(keep_store=False)
+    run = world.after(signal("c2", "any")).newest(W1)
+    assert (run.version, run.status) == (V1, "completed")
+    results = [record.event.result.data for record in world.records() if isinstance(record.event, RunCompleted)]
+    assert results == [b"1"]
+
+
+def test_input_during_a_turn_is_observed_by_the_next_one(world: World) -> None:
+    world.send(start("c1", "two_signals"))
+    world.loop.gather(world.now_ms)
+    world.send(signal("c2", "a", b"5"))
+    world.run()
+    turns = [record.event for record in world.records() if isinstance(record.event, TurnEnded)]
+    assert turns == [
+        TurnEnded(observed_seq=1, wait=WaitKind.SIGNAL, name="a"),
+        TurnEnded(observed_seq=2, wait=WaitKind.SIGNAL, name="b"),
+    ]
+
+
+@pytest.mark.parametrize("keep_store", [True, False])
+def test_signal_before_a_crash_is_replayed_at_its_place(world: World, *, keep_store: bool) -> None:
+    world.after(start("c1", "two_signals"), signal("c2", "a", b"10"))
+    world.crash(keep_store=keep_store)
+    run = world.after(signal("c3", "b", b"20")).newest(W1)
+    assert run.status == "completed"
+    results = [record.event.result.data for record in world.records() if isinstance(record.event, RunCompleted)]
+    assert results == [b"[10,20]"]
+
+
+def test_signals_wait_for_the_one_who_receives_them(world: World) -> None:
+    world.after(start("c1", "two_signals"), signal("c2", "b", b"2"), signal("c3", "a", b"1"))
+    results = [record.event.result.data for record in world.records() if isinstance(record.event, RunCompleted)]
+    assert results == [b"[1,2]"]
+
+
+def test_signal_to_nobody_is_refused(world: World) -> None:
+    answer = world.after(signal("c1", "s")).answer("c1")
+    assert isinstance(answer, Rejection)
+    assert answer.code is RejectionCode.NOT_FOUND
+
+
+def test_signal_to_a_run_of_another_workflow_id_is_refused(world: World) -> None:
+    run = world.after(start("c1", "park")).newest(W1)
+    answer = world.after(signal("c2", "s", workflow_id=WorkflowId("w2"), run_id=run.run_id)).answer("c2")
+    assert isinstance(answer, Rejection)
+    assert answer.code is RejectionCode.NOT_FOUND
+
+
+def test_signal_to_a_closed_run_is_refused_with_its_status(world: World) -> None:
+    run = world.after(start("c1", "at_once")).newest(W1)
+    world.after(start("c2", "park"), signal("c3", "s", run_id=RunId(run.run_id)))
+    answer = world.answer("c3")
+    assert isinstance(answer, Rejection)
+    assert (answer.code, answer.status) == (RejectionCode.CLOSED, "completed")
+
+
+def test_failure_is_recorded(world: World) -> None:
+    run = world.after(start("c1", "fails")).newest(W1)
+    assert run.status == "failed"
+    failures = [record.event.failure for record in world.records() if isinstance(record.event, RunFailed)]
+    assert [(failure.kind, failure.message) for failure in failures] == [("error", "fails")]
+
+
+def test_run_is_blocked_when_its_replay_differs(world: World) -> None:
+    run = world.after(start("c1", "park")).newest(W1)
+    world.crash(keep_store=True)
+    world.vms.code = {**world.vms.code, "park": world.vms.code["at_once"]}
+    world.after(signal("c2", "any"))
+    run = world.newest(W1)
+    assert run.status == "blocked"
+    assert run.blocked is not None
+    assert "Waits" in run.blocked.expected
+    assert "Completes" in run.blocked.found
+    assert world.events(run.run_id)[-1] == "RunBlocked"
+
+
+def test_blocked_run_still_takes_signals_but_is_not_woken(world: World) -> None:
+    world.after(start("c1", "park"))
+    world.crash(keep_store=True)
+    world.vms.code = {**world.vms.code, "park": world.vms.code["at_once"]}
+    world.after(signal("c2", "any"))
+    starts = world.vms.starts
+    world.after(signal("c3", "any"))
+    assert isinstance(world.answer("c3"), SignalAccepted)
+    assert world.vms.starts == starts
+
+
+def test_dead_vm_costs_no_run(world: World) -> None:
+    world.send(start("c1", "park"), start("c2", "two_signals", workflow_id=WorkflowId("w2")))
+    world.loop.gather(world.now_ms)
+    world.loop.gone(world.vms.die())
+    world.run()
+    assert world.newest(W1).wait is WaitKind.RECEIVE
+    world.loop.gone(world.vms.die())
+    world.after(signal("c3", "any"))
+    assert world.newest(W1).status == "completed"
+
+
+def test_run_that_was_in_a_turn_at_three_deaths_is_blocked(world: World) -> None:
+    world.send(start("c1", "park"))
+    world.loop.gather(world.now_ms)
+    for _ in range(3):
+        world.loop.gone(world.vms.die())
+        world.loop.gather(world.now_ms)
+    world.run()
+    assert world.newest(W1).status == "blocked"
+
+
+def test_deaths_count_only_in_a_row(world: World) -> None:
+    world.send(start("c1", "two_signals"))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        world.loop.gone(world.vms.die())
+        world.loop.gather(world.now_ms)
+    world.run()
+    world.send(signal("c2", "a"))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        world.loop.gone(world.vms.die())
+        world.loop.gather(world.now_ms)
+    world.run()
+    assert world.newest(W1).status == "running"
+
+
+def test_runs_that_may_wake_themselves_are_replayed_by_a_new_owner() -> None:
+    world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "park"))
+    world.crash(keep_store=True)
+    assert world.vms.starts == 1
+
+
+def test_sleepers_are_not_woken_by_a_take_over(world: World) -> None:
+    world.after(start("c1", "park"), start("c2", "two_signals", workflow_id=WorkflowId("w2")))
+    world.crash(keep_store=True)
+    assert world.vms.starts == 0
+
+
+def test_idle_run_leaves_the_vm_and_comes_back(world: World) -> None:
+    world.after(start("c1", "two_signals"), signal("c2", "a", b"1"))
+    world.now_ms += 700_000
+    world.loop.evict_idle(world.now_ms)
+    assert len(world.loop.residents) == 0
+    assert world.after(signal("c3", "b", b"2")).newest(W1).status == "completed"
+
+
+def test_turn_that_ended_before_its_vm_died_is_recorded_once(world: World) -> None:
+    world.send(start("c1", "two_signals"))
+    world.loop.gather(world.now_ms)
+    world.pump()
+    world.loop.gone(world.vms.die())
+    run = world.after(signal("c2", "a"), signal("c3", "b")).newest(W1)
+    observed = [record.event.observed_seq for record in world.records() if isinstance(record.event, TurnEnded)]
+    assert observed == sorted(set(observed))
+    assert run.status == "completed"
+
+
+def test_batch_does_not_wait_for_a_run_that_was_evicted(world: World) -> None:
+    world.send(start("c1", "at_once"))
+    world.loop.gather(world.now_ms)
+    world.pump()
+    world.loop.gone(world.vms.die())
+    world.loop.gather(world.now_ms)
+    assert world.loop.is_due(world.now_ms)

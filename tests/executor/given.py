@@ -1,0 +1,96 @@
+"""Values that tests of the executor start from."""
+
+from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
+from aion_common.records.commands import CatalogMarker, Command, CommandBody, IdConflict, SignalRun, StartRun, VersionRouted
+from aion_common.records.common import PackageRef, Payload, json_payload
+from aion_executor.core.facts import Facts
+from aion_executor.core.inputs import CommandInput, MarkerInput
+from aion_executor.core.partition import Partition
+
+DEFAULT = Namespace("default")
+W1 = WorkflowId("w1")
+V1 = Version("1" * 64)
+V2 = Version("2" * 64)
+TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails"))
+
+FACTS = Facts(
+    now_ms=1_000,
+    payload_bytes_max=1_000,
+    pending_signals_max=3,
+    history_events_max=8,
+    history_bytes_max=1_000_000,
+)
+
+
+def package(*, wakes_itself: bool = False) -> PackageRef:
+    """Some archive."""
+    return PackageRef(
+        upload_id="u",
+        first_offset=0,
+        last_offset=0,
+        chunks=1,
+        archive_bytes=1,
+        archive_digest="d",
+        wakes_itself=wakes_itself,
+    )
+
+
+def routed(
+    version: Version, epoch: int, *, types: tuple[WorkflowType, ...] = TYPES, wakes_itself: bool = False
+) -> CatalogMarker:
+    """A marker that loads the version and routes all its types to it."""
+    return CatalogMarker(
+        body=VersionRouted(
+            namespace=DEFAULT,
+            version=version,
+            types=types,
+            routed_types=types,
+            route_epoch=epoch,
+            package=package(wakes_itself=wakes_itself),
+        )
+    )
+
+
+def marker_at(offset: int, marker: CatalogMarker) -> MarkerInput:
+    """The marker, read."""
+    return MarkerInput(offset=offset, marker=marker)
+
+
+def start(
+    command_id: str,
+    workflow_type: str,
+    *,
+    workflow_id: WorkflowId = W1,
+    version: Version | None = None,
+    given_input: bytes | None = None,
+    id_conflict: IdConflict = IdConflict.REJECT,
+) -> Command:
+    """A start whose answer goes to partition 3 of the replies."""
+    body = StartRun(
+        workflow_type=WorkflowType(workflow_type),
+        version=version,
+        input=None if given_input is None else json_payload(given_input),
+        id_conflict=id_conflict,
+    )
+    return command(command_id, body, workflow_id)
+
+
+def signal(
+    command_id: str, name: str, payload: bytes | None = b"1", *, workflow_id: WorkflowId = W1, run_id: RunId | None = None
+) -> Command:
+    """A signal whose answer goes to partition 3 of the replies."""
+    given: Payload | None = None if payload is None else json_payload(payload)
+    return command(command_id, SignalRun(run_id=run_id, name=name, payload=given), workflow_id)
+
+
+def command(command_id: str, body: CommandBody, workflow_id: WorkflowId = W1) -> Command:
+    """Some command of namespace `default`."""
+    return Command(command_id=CommandId(command_id), namespace=DEFAULT, workflow_id=workflow_id, reply_partition=3, body=body)
+
+
+def command_at(offset: int, wish: Command) -> CommandInput:
+    """The command, read."""
+    return CommandInput(offset=offset, command=wish)
+
+
+EMPTY = Partition(owner_epoch=0)

@@ -1,0 +1,142 @@
+"""A twin of the VM pool: workflows are Python generators, and nothing happens until the test says `pump`.
+
+A workflow yields how it waits, `("signal", name)` or `("receive", None)`, is sent the matching `(name, payload bytes)`, and
+returns its result as JSON bytes or raises. Replay goes turn by turn over the recorded history, as the Erlang host does.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+
+from aion_common.records.common import json_payload
+from aion_common.records.events import Failure, HistoryRecord, RunStarted, SignalReceived, TurnEnded, WaitKind
+from aion_executor.core.inputs import Blocks, Completes, Fails, Outcome, Waits
+from aion_executor.core.run import Run
+from aion_executor.shell.residents import TurnEnd
+
+Wait = tuple[str, str | None]
+Signal = tuple[str, bytes | None]
+Workflow = Callable[[Run], Generator[Wait, Signal, bytes]]
+
+
+def park(run: Run) -> Generator[Wait, Signal, bytes]:
+    """`receive _Any -> N end`, where N is the first digit of the version."""
+    yield ("receive", None)
+    return run.version[0].encode()
+
+
+def two_signals(run: Run) -> Generator[Wait, Signal, bytes]:
+    """Waits for `a`, then for `b`; returns both payloads."""
+    del run
+    _, first = yield ("signal", "a")
+    _, second = yield ("signal", "b")
+    return b"[" + (first or b"null") + b"," + (second or b"null") + b"]"
+
+
+def at_once(run: Run) -> Generator[Wait, Signal, bytes]:
+    """Completes in its first turn."""
+    return run.version[0].encode()
+    yield
+
+
+def fails(run: Run) -> Generator[Wait, Signal, bytes]:
+    """Fails in its first turn."""
+    raise ValueError(run.workflow_type)
+    yield
+
+
+CODE: dict[str, Workflow] = {"park": park, "two_signals": two_signals, "at_once": at_once, "fails": fails}
+
+
+@dataclass(slots=True)
+class Process:
+    """A run inside the twin."""
+
+    body: Generator[Wait, Signal, bytes]
+    mailbox: deque[Signal] = field(default_factory=deque)
+    waits: Wait | None = None
+    began: bool = False
+    given: int = 0
+
+    def go_on(self) -> Outcome:
+        """Run until it waits with nothing fitting in the mailbox, or ends."""
+        try:
+            if not self.began:
+                self.began = True
+                self.waits = next(self.body)
+            while self.waits is not None and (signal := self._take(self.waits)) is not None:
+                self.waits = self.body.send(signal)
+        except StopIteration as end:
+            return Completes(result=json_payload(end.value))
+        except ValueError as error:
+            return Fails(failure=Failure(kind="error", message=str(error), details=None))
+        assert self.waits is not None, "a process that did not end waits"
+        kind, name = self.waits
+        return Waits(wait=WaitKind(kind), name=name)
+
+    def _take(self, wait: Wait) -> Signal | None:
+        for signal in self.mailbox:
+            if wait[0] == "receive" or signal[0] == wait[1]:
+                self.mailbox.remove(signal)
+                return signal
+        return None
+
+
+@dataclass(slots=True)
+class VmTwin:
+    """See `residents.Vms`. `report(activation, outcome)` is called by `pump`, in the order in which turns began."""
+
+    code: dict[str, Workflow]
+    processes: dict[int, Process] = field(default_factory=dict)
+    ready: deque[tuple[int, TurnEnd | None]] = field(default_factory=deque)
+    starts: int = 0
+
+    def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> int:
+        """Replay what is recorded, then begin the live turn."""
+        self.starts += 1
+        activation = self.starts
+        process = Process(self.code[run.workflow_type](run))
+        self.processes[activation] = process
+        inputs = deque(record for record in records if isinstance(record.event, RunStarted | SignalReceived))
+        for record in records:
+            if isinstance(record.event, TurnEnded):
+                while inputs and inputs[0].seq <= record.event.observed_seq:
+                    _give(process, inputs.popleft())
+                replayed, recorded = process.go_on(), Waits(wait=record.event.wait, name=record.event.name)
+                if replayed != recorded:
+                    blocks = Blocks(expected=str(recorded), found=str(replayed))
+                    self.ready.append((activation, TurnEnd(observed_seq=0, outcome=blocks)))
+                    return activation
+        if not inputs:
+            self.ready.append((activation, None))
+            return activation
+        for record in inputs:
+            _give(process, record)
+        self.ready.append((activation, TurnEnd(observed_seq=process.given, outcome=process.go_on())))
+        return activation
+
+    def deliver(self, activation: int, records: Sequence[HistoryRecord]) -> None:
+        """Begin a turn."""
+        process = self.processes[activation]
+        for record in records:
+            _give(process, record)
+        self.ready.append((activation, TurnEnd(observed_seq=process.given, outcome=process.go_on())))
+
+    def kill(self, activation: int) -> None:
+        """Forget it and what it would have reported."""
+        del self.processes[activation]
+        self.ready = deque(entry for entry in self.ready if entry[0] != activation)
+
+    def die(self) -> list[int]:
+        """The VM dies with all its processes; returns their activations."""
+        gone = list(self.processes)
+        self.processes.clear()
+        self.ready.clear()
+        return gone
+
+
+def _give(process: Process, record: HistoryRecord) -> None:
+    process.given = record.seq
+    if isinstance(record.event, SignalReceived):
+        payload = record.event.payload
+        process.mailbox.append((record.event.name, None if payload is None else payload.data))

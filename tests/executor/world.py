@@ -1,0 +1,173 @@
+"""One partition with all its parts but Kafka: the real loop, core, fold and store, over a list for a log.
+
+`run` steps until nothing is left to do. `crash` drops everything that is not in the log (or keeps the store), and a new
+owner restores: so every test can put a crash where it wants one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aion_common.ids import Namespace, RunId, WorkflowId
+from aion_common.kafka.api import LogRecord
+from aion_common.records.commands import CatalogMarker, Command
+from aion_common.records.events import HistoryRecord, OwnerEpoch
+from aion_common.records.replies import Answer
+from aion_common.wire import decode
+from aion_executor.core.inputs import UnreadableInput
+from aion_executor.core.run import Run
+from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_executor.restore import Restore, begin_restore
+from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
+from aion_executor.shell.residents import Residents
+from aion_executor.store.api import Tables
+from aion_executor.store.memory import MemoryTables
+from aion_executor.store.rows import Store
+from executor.given import DEFAULT, command_at, marker_at
+from executor.vm_twin import CODE, VmTwin
+
+Wish = Command | CatalogMarker | None
+"""What a test puts into `aion.commands`; None is a record that is none of ours."""
+
+
+@dataclass(slots=True)
+class World:
+    """`history` and `commands` are the topics; `replies` what left, repeats included."""
+
+    tables: Tables = field(default_factory=MemoryTables)
+    history: list[bytes] = field(default_factory=list)
+    commands: list[FromLog] = field(default_factory=list)
+    replies: list[tuple[str, Answer]] = field(default_factory=list)
+    now_ms: int = 1_000
+    vms: VmTwin = field(default_factory=lambda: VmTwin(CODE))
+    loop: PartitionLoop = field(init=False)
+    owed: list[Owed] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.own()
+
+    def own(self) -> None:
+        """A new owner takes the partition over."""
+        restored = self.restore(Store(self.tables))
+        event = OwnerEpoch(producer_id=7, producer_epoch=0, member="m", clock_ms=self.now_ms)
+        self.history.append(partition_value(event, max(self.now_ms, restored.partition.recorded_at), -1))
+        restored.fold(self._read_from(restored.next_offset))
+        self.vms = VmTwin(CODE)
+        self.loop = PartitionLoop(
+            store=restored.store,
+            partition=restored.partition,
+            residents=Residents(self.vms),
+            next_offset=restored.next_offset,
+            on_written=lambda _: None,
+            sent_through=restored.partition.sent_through,
+        )
+        self.owed = [Owed(replies=replies, through=offset) for offset, replies in restored.store.outbox()]
+        self.loop.wake_owed(self.now_ms)
+        self.loop.offer(self.commands[restored.partition.commands_next :])
+
+    def restore(self, store: Store) -> Restore:
+        """A store brought up to the end of the history."""
+        restored = begin_restore(store)
+        assert restored is not None
+        restored.fold(self._read_from(restored.next_offset))
+        return restored
+
+    def _read_from(self, offset: int) -> list[LogRecord]:
+        return [
+            LogRecord(offset=number, timestamp_ms=0, key=PARTITION_KEY, value=value)
+            for number, value in enumerate(self.history)
+            if number >= offset
+        ]
+
+    def crash(self, *, keep_store: bool) -> None:
+        """The executor dies; another one takes over, with the store or without."""
+        if not keep_store:
+            self.tables = MemoryTables()
+        self.own()
+
+    def send(self, *wishes: Wish) -> None:
+        """Put records into the commands topic, where the owner reads them."""
+        inputs = [self._at(len(self.commands) + number, wish) for number, wish in enumerate(wishes)]
+        self.commands.extend(inputs)
+        self.loop.offer(inputs)
+
+    @staticmethod
+    def _at(offset: int, wish: Wish) -> FromLog:
+        match wish:
+            case Command():
+                return command_at(offset, wish)
+            case CatalogMarker():
+                return marker_at(offset, wish)
+            case None:
+                return UnreadableInput(offset=offset)
+
+    def pump(self) -> None:
+        """Hand what VMs have reported to the loop."""
+        while self.vms.ready:
+            activation, outcome = self.vms.ready.popleft()
+            self.loop.outcome(activation, outcome, self.now_ms)
+
+    def append(self) -> None:
+        """Seal what is open and let the log take it."""
+        batch = self.loop.seal(self.now_ms)
+        base = len(self.history)
+        self.history.extend(value for _, value in batch.records)
+        self.owed.append(self.loop.acknowledged(base))
+
+    def flush(self) -> None:
+        """Let owed replies leave."""
+        for owed in self.owed:
+            for reply in owed.replies:
+                sent = decode(reply.value)
+                self.replies.append((sent.command_id, sent.answer))
+            self.loop.sent(owed, self.now_ms)
+        self.owed.clear()
+
+    def run(self) -> None:
+        """Step until nothing is left to do but the watermark, which needs time to pass."""
+        while True:
+            self.loop.gather(self.now_ms)
+            while self.vms.ready:
+                self.pump()
+                self.loop.gather(self.now_ms)
+            if not self.loop.is_due(self.now_ms):
+                self.flush()
+                return
+            self.append()
+
+    def after(self, *wishes: Wish) -> "World":
+        """Send, run, and return the world."""
+        self.send(*wishes)
+        self.run()
+        return self
+
+    def answers(self, command_id: str) -> list[Answer]:
+        """All answers a command got, repeats included."""
+        return [answer for answered, answer in self.replies if answered == command_id]
+
+    def answer(self, command_id: str) -> Answer:
+        """The one answer a command got, however often it came."""
+        answers = self.answers(command_id)
+        assert answers, f"{command_id} was not answered; {self.told()}"
+        assert all(answer == answers[0] for answer in answers), answers
+        return answers[0]
+
+    def newest(self, workflow_id: WorkflowId, namespace: Namespace = DEFAULT) -> Run:
+        """The newest run of the workflow id, as the store has it."""
+        run_id = self.loop.store.newest_run_id(namespace, workflow_id)
+        assert run_id is not None, self.told()
+        run = self.loop.store.run(run_id)
+        assert run is not None
+        return run
+
+    def records(self) -> Sequence[HistoryRecord]:
+        """The whole history, decoded."""
+        return [decode(value) for value in self.history]
+
+    def events(self, run_id: RunId) -> list[str]:
+        """The names of a run's events, in order."""
+        return [type(record.event).__name__ for record in self.records() if record.run_id == run_id]
+
+    def told(self) -> str:
+        """The history, one record a line: offset, seq, event."""
+        lines = [f"{offset:4} {record.seq:3} {record.event}" for offset, record in enumerate(self.records())]
+        return "\n".join(["offset seq event", *lines[-30:]])

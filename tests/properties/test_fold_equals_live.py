@@ -1,0 +1,176 @@
+"""The fold of a history equals the live state, from every prefix; and whatever happens in between, answers are kept.
+
+Random commands, VM deaths, crashes with and without the store, and half-done steps, over the real loop, core and fold.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aion_common.ids import WorkflowId
+from aion_common.records.commands import Command, IdConflict
+from aion_common.records.events import (
+    OwnerEpoch,
+    Progress,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    SignalReceived,
+    TurnEnded,
+)
+from aion_common.wire import chain_of, decode
+from aion_common.wire.history import CHAIN_START
+from aion_executor.core.run import is_open
+from aion_executor.store.api import Table, Tables
+from aion_executor.store.memory import MemoryTables
+from aion_executor.store.rows import Store
+from executor.given import TYPES, V1, V2, routed, signal, start
+from executor.world import Wish, World
+
+Act = Callable[[World], None]
+
+workflow_ids = st.sampled_from([WorkflowId("w1"), WorkflowId("w2"), WorkflowId("w3")])
+command_ids = st.integers(0, 12).map(lambda number: f"c{number}")
+
+
+def _start(command_id: str, kind: str, workflow_id: WorkflowId, conflict: IdConflict) -> Wish:
+    return start(f"{command_id}/{workflow_id}", kind, workflow_id=workflow_id, id_conflict=conflict)
+
+
+starts = st.builds(_start, command_ids, st.sampled_from([*TYPES, "nobody"]), workflow_ids, st.sampled_from(IdConflict))
+signals = st.builds(
+    lambda command_id, name, workflow_id: signal(f"s{command_id}/{workflow_id}", name, workflow_id=workflow_id),
+    command_ids,
+    st.sampled_from("ab"),
+    workflow_ids,
+)
+markers = st.builds(routed, st.sampled_from([V1, V2]), st.integers(1, 6))
+wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, markers, st.none())
+
+
+def _die(world: World) -> None:
+    world.loop.gone(world.vms.die())
+
+
+def _pass_time(world: World) -> None:
+    world.now_ms += 1_500
+
+
+def _append(world: World) -> None:
+    if world.loop.is_due(world.now_ms):
+        world.append()
+
+
+acts: st.SearchStrategy[Act] = st.one_of(
+    st.lists(wishes, min_size=1, max_size=4).map(lambda some: lambda world: world.send(*some)),
+    st.just(World.run),
+    st.just(World.pump),
+    st.just(World.flush),
+    st.just(lambda world: world.loop.gather(world.now_ms)),
+    st.just(_append),
+    st.just(_die),
+    st.just(_pass_time),
+    st.sampled_from([True, False]).map(lambda keep: lambda world: world.crash(keep_store=keep)),
+)
+
+
+def dump(tables: Tables) -> dict[Table, dict[bytes, bytes]]:
+    """What a store holds, but for the outbox, which may be grouped in other ways."""
+    return {table: dict(tables.scan(table, b"")) for table in Table if table is not Table.OUTBOX}
+
+
+def outbox(tables: Tables) -> Counter[bytes]:
+    """The replies that are owed."""
+    return Counter(reply.value for _, replies in Store(tables).outbox() for reply in replies)
+
+
+def restored(history: list[bytes], *cuts: int) -> Tables:
+    """A store folded from a history in chunks that end at `cuts`."""
+    tables = MemoryTables()
+    world = World.__new__(World)
+    for end in (*sorted(cuts), len(history)):
+        world.history = history[:end]
+        World.restore(world, Store(tables))
+    return tables
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(acts, max_size=25), st.data())
+def test_fold_of_the_history_equals_live_state_from_every_prefix(some: list[Act], data: st.DataObject) -> None:
+    world = World()
+    for act in some:
+        act(world)
+    world.run()
+    cut = data.draw(st.integers(0, len(world.history)))
+    for folded in (restored(world.history), restored(world.history, cut)):
+        assert dump(folded) == dump(world.tables)
+        assert outbox(folded) == outbox(world.tables)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(acts, max_size=25))
+def test_histories_stay_sound_and_every_command_gets_one_answer(some: list[Act]) -> None:
+    world = World().after(routed(V1, 1))
+    for act in some:
+        act(world)
+    world.run()
+    check_history(world)
+    asked = {given.command.command_id for given in world.commands if hasattr(given, "command")}
+    for command_id in asked:
+        world.answer(command_id)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(acts, max_size=25))
+def test_every_open_run_can_still_be_finished(some: list[Act]) -> None:
+    world = World().after(routed(V1, 1))
+    for act in some:
+        act(world)
+    world.run()
+    for number, workflow_id in enumerate(("w1", "w2", "w3")):
+        if world.loop.store.newest_run_id(start("x", "park").namespace, WorkflowId(workflow_id)) is None:
+            continue
+        for name in "ab":
+            world.after(signal(f"last-{number}-{name}", name, workflow_id=WorkflowId(workflow_id)))
+        assert not is_open(world.newest(WorkflowId(workflow_id))), world.told()
+
+
+def check_history(world: World) -> None:
+    """Seqs without gaps, chains, epochs and time that do not go back, at most one terminal event, each command once."""
+    chains: dict[str, bytes] = {}
+    seqs: Counter[str] = Counter()
+    closed: set[str] = set()
+    observed: dict[str, int] = {}
+    causes: Counter[str] = Counter()
+    epoch, recorded_at, decided = -1, 0, 0
+    for offset, value in enumerate(world.history):
+        record = decode(value)
+        assert record.recorded_at >= recorded_at
+        recorded_at = record.recorded_at
+        if isinstance(record.event, OwnerEpoch):
+            epoch = offset
+            continue
+        assert record.owner_epoch == epoch
+        if isinstance(record.event, Progress):
+            assert record.event.commands_next >= decided
+            decided = record.event.commands_next
+        if not record.run_id:
+            continue
+        assert record.run_id not in closed, "nothing follows a terminal event"
+        seqs[record.run_id] += 1
+        assert record.seq == seqs[record.run_id]
+        assert record.chain == chain_of(record, chains.get(record.run_id, CHAIN_START))
+        chains[record.run_id] = record.chain
+        if isinstance(record.event, RunStarted | SignalReceived):
+            assert record.cause is not None
+            causes[record.cause.command_id] += 1
+            cause = world.commands[record.cause.offset]
+            assert isinstance(getattr(cause, "command", None), Command)
+        if isinstance(record.event, TurnEnded):
+            assert record.event.observed_seq > observed.get(record.run_id, 0), "each turn observes something new"
+            observed[record.run_id] = record.event.observed_seq
+        if isinstance(record.event, RunCompleted | RunFailed):
+            closed.add(record.run_id)
+    assert all(count == 1 for count in causes.values()), causes

@@ -1,0 +1,209 @@
+"""One specimen of every record that can stand in a topic: of a history record, one for each event.
+
+Run this file to write the golden of a specimen that has none yet; goldens that exist are kept for ever, and a specimen that
+changes gets a new name instead.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
+from aion_common.records.catalog import (
+    CatalogCommand,
+    CatalogRecord,
+    ClusterCreated,
+    CommandAnswered,
+    LoadPackage,
+    PackageChunk,
+    PackageManifest,
+    Route,
+    RouteType,
+    TopicCreated,
+    TypesRouted,
+    VersionLoaded,
+)
+from aion_common.records.commands import CatalogMarker, Command, IdConflict, SignalRun, StartRun, VersionRouted
+from aion_common.records.common import PackageRef, Payload, json_payload
+from aion_common.records.events import (
+    CatalogApplied,
+    Cause,
+    Event,
+    Failure,
+    HistoryRecord,
+    OwnerEpoch,
+    Progress,
+    RecordedAnswer,
+    RunBlocked,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    SignalReceived,
+    TurnEnded,
+    WaitKind,
+)
+from aion_common.records.owners import Owner
+from aion_common.records.replies import (
+    Answer,
+    LoadedType,
+    PackageAccepted,
+    Rejection,
+    RejectionCode,
+    Reply,
+    RouteAccepted,
+    SignalAccepted,
+    StartAccepted,
+)
+from aion_common.wire import encode
+from aion_common.wire.registry import resolved
+
+GOLDEN = Path(__file__).parents[2] / "schemas" / "golden"
+
+NAMESPACE = Namespace("shop")
+ORDER, REFUND = WorkflowType("order"), WorkflowType("refund")
+RUN = RunId("0123456789abcdef" * 2)
+VERSION = Version("ab" * 32)
+COMMAND = CommandId("http/shop/key-1")
+PACKAGE = PackageRef(
+    upload_id="upload-1",
+    first_offset=10,
+    last_offset=12,
+    chunks=2,
+    archive_bytes=700_000,
+    archive_digest="cd" * 32,
+    wakes_itself=True,
+)
+ROUTED = VersionRouted(
+    namespace=NAMESPACE, version=VERSION, types=(ORDER, REFUND), routed_types=(ORDER,), route_epoch=3, package=PACKAGE
+)
+CLOSED = Rejection(code=RejectionCode.CLOSED, reason="the run is closed", status="completed")
+TEXT = Payload(content_type="text/plain", data="grüße".encode())
+
+EVENTS: Mapping[str, Event] = {
+    "run_started": RunStarted(workflow_type=ORDER, version=VERSION, input=json_payload(b'{"n":1}')),
+    "run_completed": RunCompleted(observed_seq=4, result=json_payload(b"[1,2.5,null]")),
+    "run_failed": RunFailed(observed_seq=4, failure=Failure(kind="crash", message="badarith", details=json_payload(b"{}"))),
+    "run_blocked": RunBlocked(expected="a wait for release", found="completed"),
+    "signal_received": SignalReceived(name="release", payload=TEXT),
+    "turn_ended": TurnEnded(observed_seq=1, wait=WaitKind.SIGNAL, name="release"),
+    "owner_epoch": OwnerEpoch(producer_id=2000, producer_epoch=7, member="executor-1", clock_ms=1_700_000_000_000),
+    "progress": Progress(
+        commands_next=42,
+        sent_through=17,
+        answers=(RecordedAnswer(command_id=COMMAND, reply_partition=3, answer=CLOSED),),
+    ),
+    "catalog_applied": CatalogApplied(marker=ROUTED),
+}
+
+ANSWERS: Mapping[str, Answer] = {
+    "start_accepted": StartAccepted(run_id=RUN, version=VERSION, created=True),
+    "signal_accepted": SignalAccepted(run_id=RUN, seq=5),
+    "package_accepted": PackageAccepted(
+        records=(LoadedType(workflow_type=ORDER, version=VERSION, manifest_digest="ef" * 32, deployed_at=1_700_000_000_000),),
+        freshly_loaded=True,
+        route_changed=True,
+        warnings=("order:run/1 calls os:timestamp/0",),
+    ),
+    "route_accepted": RouteAccepted(
+        workflow_type=ORDER, version=VERSION, previous_version=None, route_epoch=3, route_changed=True
+    ),
+    "rejection": Rejection(
+        code=RejectionCode.UNKNOWN_VERSION,
+        reason="not loaded",
+        field="version",
+        run_id=RUN,
+        status="running",
+        loaded=(VERSION,),
+        limit_bytes=1,
+        workflow_type=ORDER,
+        version=VERSION,
+    ),
+}
+
+
+def _history(event: Event) -> HistoryRecord:
+    of_run = not isinstance(event, OwnerEpoch | Progress | CatalogApplied)
+    by_command = isinstance(event, RunStarted | SignalReceived)
+    return HistoryRecord(
+        namespace=NAMESPACE if of_run else Namespace(""),
+        workflow_id=WorkflowId("order/1") if of_run else WorkflowId(""),
+        run_id=RUN if of_run else RunId(""),
+        seq=4 if of_run else 0,
+        recorded_at=1_700_000_000_123,
+        owner_epoch=-1 if isinstance(event, OwnerEpoch) else 99,
+        chain=bytes(range(16)) if of_run else b"",
+        cause=Cause(topic="commands", offset=7, command_id=COMMAND, reply_partition=3) if by_command else None,
+        event=event,
+    )
+
+
+def _command(body: StartRun | SignalRun) -> Command:
+    return Command(command_id=COMMAND, namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), reply_partition=3, body=body)
+
+
+def _catalog(event: ClusterCreated | VersionLoaded | TypesRouted | CommandAnswered) -> CatalogRecord:
+    return CatalogRecord(recorded_at=1_700_000_000_123, event=event)
+
+
+SPECIMENS: Mapping[str, object] = {
+    **{f"history_record.{name}": _history(event) for name, event in EVENTS.items()},
+    **{f"reply.{name}": Reply(command_id=COMMAND, answer=answer) for name, answer in ANSWERS.items()},
+    "command.start_run": _command(
+        StartRun(workflow_type=ORDER, version=VERSION, input=json_payload(b"1"), id_conflict=IdConflict.USE_EXISTING)
+    ),
+    "command.signal_run": _command(SignalRun(run_id=None, name="release", payload=None)),
+    "catalog_marker.version_routed": CatalogMarker(body=ROUTED),
+    "catalog_command.load_package": CatalogCommand(
+        command_id=COMMAND, namespace=NAMESPACE, reply_partition=3, body=LoadPackage(package=PACKAGE)
+    ),
+    "catalog_command.route_type": CatalogCommand(
+        command_id=COMMAND, namespace=NAMESPACE, reply_partition=None, body=RouteType(workflow_type=ORDER, version=VERSION)
+    ),
+    "catalog_record.cluster_created": _catalog(
+        ClusterCreated(partitions=16, partitioner="murmur2", topics=(TopicCreated(name="aion.commands", partitions=16),))
+    ),
+    "catalog_record.version_loaded": _catalog(
+        VersionLoaded(
+            namespace=NAMESPACE,
+            version=VERSION,
+            manifest_digest="ef" * 32,
+            types=(ORDER, REFUND),
+            package=PACKAGE,
+            deployed_at=1_700_000_000_000,
+            warnings=("a warning",),
+        )
+    ),
+    "catalog_record.types_routed": _catalog(TypesRouted(namespace=NAMESPACE, types=(ORDER,), version=VERSION, route_epoch=3)),
+    "catalog_record.command_answered": _catalog(
+        CommandAnswered(command_id=COMMAND, offset=5, reply_partition=3, answer=CLOSED)
+    ),
+    "package_chunk": PackageChunk(upload_id="upload-1", index=1, content=b"PK\x03\x04"),
+    "package_manifest": PackageManifest(
+        namespace=NAMESPACE,
+        version=VERSION,
+        manifest_digest="ef" * 32,
+        manifest_json=b'{"entry_module":"order"}',
+        package=PACKAGE,
+        deployed_at=1_700_000_000_000,
+    ),
+    "route": Route(namespace=NAMESPACE, workflow_type=ORDER, version=VERSION, route_epoch=3),
+    "owner": Owner(partition=3, owner_epoch=99, member="executor-1", address="10.0.0.7:7601"),
+}
+
+
+def golden_file(name: str) -> Path:
+    """Where the golden of a specimen stands: the value as hex digits."""
+    return GOLDEN / "records" / f"{name}-1.hex"
+
+
+if __name__ == "__main__":
+    for specimen_name, specimen in SPECIMENS.items():
+        file = golden_file(specimen_name)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(encode(specimen).hex() + "\n", encoding="ascii")
+    for schema in resolved().values():
+        kept = GOLDEN / "schemas" / f"{schema.name}-{schema.mark[2:].hex()}.avsc"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            kept.write_text(json.dumps(json.loads(schema.text), indent=1) + "\n", encoding="utf-8")
