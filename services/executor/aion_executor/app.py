@@ -1,6 +1,7 @@
 """The executor process: everything it opens, in order, and closes, in reverse."""
 
 import asyncio
+from functools import partial
 
 from aion_beam.host_build import build_host
 from aion_beam.pool import PackageKey, VmPool
@@ -17,7 +18,7 @@ from aion_executor.shell.executor import Executor
 from aion_executor.shell.http import create_app
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.shell.packages import PackageShelf
-from aion_executor.shell.vms import Switchboard
+from aion_executor.shell.vms import PartitionVms, Switchboard
 from aion_executor.store.rocks import delete_rocks, open_rocks
 
 
@@ -58,8 +59,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
             address=address,
             session_ms=settings.session_timeout_ms,
             sender=sender,
-            pool=pool,
-            switchboard=switchboard,
+            connect=partial(PartitionVms, pool, switchboard),
             commands=commands,
         )
         async with asyncio.TaskGroup() as tasks:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import structlog
 
-from aion_beam.pool import PackageKey, VmPool
+from aion_beam.pool import PackageKey
 from aion_common.errors import AionError, Fenced
 from aion_common.kafka.api import Membership, Sender
 from aion_common.limits import RECLAIM_PAUSE_MAX_MS, RECLAIM_PAUSE_MIN_MS
@@ -23,7 +23,7 @@ from aion_executor.core.partition import version_key
 from aion_executor.shell.commands import CommandReader
 from aion_executor.shell.ownership import Claimant, Owned, take_over
 from aion_executor.shell.partition import OwnedPartition
-from aion_executor.shell.vms import PartitionVms, Switchboard
+from aion_executor.shell.residents import ConnectVms
 
 log = structlog.get_logger(__name__)
 
@@ -32,14 +32,13 @@ GROUP = "executors"
 
 @dataclass(slots=True, kw_only=True)
 class Executor:
-    """`address`: host:port of the owner's HTTP, published in `aion.owners`. `pool` and `commands` run beside it."""
+    """`address`: host:port of the owner's HTTP, published in `aion.owners`. `commands` runs beside it."""
 
     claimant: Claimant
     address: str
     session_ms: int
     sender: Sender
-    pool: VmPool
-    switchboard: Switchboard
+    connect: ConnectVms
     commands: CommandReader
     _assigned: frozenset[int] = frozenset()
     _owned: dict[int, OwnedPartition] = field(default_factory=dict)
@@ -124,7 +123,6 @@ class Executor:
         owned = await take_over(self.claimant, partition)
         try:
             await self._announce(partition, owned)
-            vms = PartitionVms(self.pool, self.switchboard)
             alive = OwnedPartition(
                 number=partition,
                 appender=owned.appender,
@@ -132,9 +130,8 @@ class Executor:
                 replies_topic=self.claimant.topics.replies,
                 clock=self.claimant.clock,
                 restored=owned.restored,
-                vms=vms,
+                connect=self.connect,
             )
-            vms.taker = alive
             self._owned[partition] = alive
             self.commands.attach(partition, alive, owned.restored.partition.commands_next)
             log.info("partition owned", partition=partition, owner_epoch=owned.restored.partition.owner_epoch)

@@ -21,7 +21,7 @@ from aion_executor.core.run import is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
-from aion_executor.shell.residents import Activation, Residents, TurnEnd, Vms
+from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class OwnedPartition:
     clock: Clock
     loop: PartitionLoop = field(init=False)
     restored: Restore
-    vms: Vms
+    connect: ConnectVms
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
     _closed_waiters: dict[RunId, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
@@ -50,7 +50,7 @@ class OwnedPartition:
         self.loop = PartitionLoop(
             store=self.restored.store,
             partition=self.restored.partition,
-            residents=Residents(self.vms),
+            residents=Residents(self.connect(self)),
             next_offset=self.restored.next_offset,
             on_written=self._written,
             sent_through=self.restored.partition.sent_through,

@@ -4,7 +4,7 @@ Residency is a cache: it is derived from the partition's state at any time, and 
 only between its turns. Called by the partition loop alone; never awaits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,16 @@ class TurnEnd:
     outcome: Outcome
 
 
+class TurnTaker(Protocol):
+    """Who began an activation."""
+
+    def outcome(self, activation: Activation, ended: TurnEnd | None) -> None:
+        """A turn ended; None: the replay has caught up."""
+
+    def gone(self, activations: Sequence[Activation]) -> None:
+        """A VM died with these activations."""
+
+
 class Vms(Protocol):
     """The VMs of this executor, as a partition uses them. Nothing here waits: what a VM is not ready for is buffered."""
 
@@ -38,6 +48,10 @@ class Vms(Protocol):
 
     def kill(self, activation: Activation) -> None:
         """End the run's process; nothing more comes of this activation."""
+
+
+ConnectVms = Callable[[TurnTaker], Vms]
+"""The VMs as a partition uses them; what comes of the activations it begins goes to it."""
 
 
 @dataclass(slots=True, kw_only=True)

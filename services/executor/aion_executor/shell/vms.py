@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from aion_beam.frames import CaughtUp, Completed, Diverged, Failed, RunInfo, Waiting
 from aion_beam.frames import Outcome as FromVm
@@ -13,17 +13,7 @@ from aion_common.records.common import json_payload
 from aion_common.records.events import Failure, HistoryRecord, SignalReceived, WaitKind
 from aion_executor.core.inputs import Blocks, Completes, Fails, Waits
 from aion_executor.core.run import Run
-from aion_executor.shell.residents import Activation, TurnEnd
-
-
-class TurnTaker(Protocol):
-    """Who began an activation."""
-
-    def outcome(self, activation: Activation, ended: TurnEnd | None) -> None:
-        """A turn ended; None: the replay has caught up."""
-
-    def gone(self, activations: Sequence[Activation]) -> None:
-        """A VM died with these activations."""
+from aion_executor.shell.residents import Activation, TurnEnd, TurnTaker
 
 
 @dataclass(slots=True)
@@ -61,11 +51,10 @@ class PartitionVms:
 
     pool: VmPool
     switchboard: Switchboard
-    taker: TurnTaker | None = None
+    taker: TurnTaker
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
-        assert self.taker is not None, "a partition takes its own turns"
         info = RunInfo(
             namespace=run.namespace,
             workflow_id=run.workflow_id,
