@@ -1,0 +1,55 @@
+# Needs make, a shell and Python 3.11 or newer; `make setup` sees to the rest. PYTHON=python3.12 chooses another Python.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+JARS := .venv/.jars
+ROOMS := $(wildcard libs/* services/* clients/python examples) tests
+ERLANG_SOURCES := $(wildcard erlang/apps/*/src/*.erl)
+ERLANG_PACKAGES := erlang-base erlang-dev erlang-eunit erlang-syntax-tools erlang-crypto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup erlang demo test check
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) erlang $(JARS) ## Install everything into .venv, and Erlang if it is missing
+	@$(BIN)/python -m aion_beam.host_build
+
+demo: setup ## Replace workflow code under running workflows, on a real broker and real Erlang VMs
+	@$(BIN)/python examples/order_release/demo.py
+
+test: setup ## Run every test; ARGS="tests/core -k start" runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Lint, format, types, who may import whom, Erlang warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(ROOMS)
+	$(BIN)/lint-imports
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	  erlc +warnings_as_errors +deterministic -o "$$out" $(ERLANG_SOURCES) && echo "erlc: no warnings"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 setup" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+# Fetched once and kept in the user's cache, so that brokers start without a network.
+$(JARS): $(INSTALLED) services/server/aion_server/broker.py
+	@$(BIN)/python -c 'import asyncio; from aion_server import broker; asyncio.run(broker.find_java()); \
+	  asyncio.run(broker.find_jars(broker.KAFKA_VERSION))'
+	@touch $@
+
+erlang:
+	@if command -v erl >/dev/null && command -v erlc >/dev/null; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(ERLANG_PACKAGES); \
+	elif command -v apt-get >/dev/null && command -v sudo >/dev/null; then \
+	  sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends $(ERLANG_PACKAGES); \
+	elif command -v brew >/dev/null; then brew install erlang; \
+	else echo "Erlang/OTP 25 or newer is needed. Install erl and erlc, on Debian or Ubuntu the packages" \
+	  "$(ERLANG_PACKAGES), then run make again." >&2; exit 1; fi

@@ -1,0 +1,88 @@
+"""From what the client raised to words: what happened, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from aion_cli.outcome import Failed, Trouble, misused
+from aion_client import InvalidCall, Problem, UnexpectedAnswer, Unreachable
+from aion_common.errors import BadPackage
+
+_FIXED_STEPS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        "unknown_workflow_type": ("`aion versions` lists what is loaded; `aion deploy` loads a package.",),
+        "not_found": ("Are the workflow id and the namespace (--namespace) right?",),
+        "closed": ("`aion describe` shows how the run ended; a signal needs an open run.",),
+        "manifest_mismatch": (
+            "The same modules are loaded with another manifest, and a version keeps its manifest for ever.",
+            "Change the code, if only by a module attribute: a new version may have the new manifest.",
+        ),
+    }
+)
+
+
+def refusal_of(error: Exception) -> Failed | None:
+    """The words for an error that is to be expected; None for a defect, which should show itself."""
+    match error:
+        case Failed():
+            return error
+        case Problem():
+            trouble = Trouble(code=error.code, what=error.detail, next_steps=_next_steps(error), fields=error.fields)
+        case Unreachable():
+            trouble = _unreachable(error)
+        case UnexpectedAnswer():
+            steps = ("Is --url (or AION_URL) the address of Aion's gateway? Is a proxy in between?",)
+            trouble = Trouble(code="unexpected_answer", what=str(error), next_steps=steps)
+        case BadPackage():
+            trouble = Trouble(code="invalid_package", what=str(error))
+        case InvalidCall():
+            return misused(str(error))
+        case OSError():
+            trouble = Trouble(code="file", what=str(error))
+        case _:
+            return None
+    return Failed(trouble)
+
+
+def _unreachable(error: Unreachable) -> Trouble:
+    steps = [
+        f"Is a server running at {error.url}? `aion-server dev` starts one on this machine.",
+        "Another server is named with --url or the environment variable AION_URL.",
+    ]
+    if error.idempotency_key is not None:
+        steps.append(
+            f"Whether the call took effect is unknown; repeating it with {_key_option(error.idempotency_key)} is safe."
+        )
+    fields = {"url": error.url, "idempotency_key": error.idempotency_key}
+    return Trouble(code="unreachable", what=f"no answer from {error.url}: {error.reason}", next_steps=steps, fields=fields)
+
+
+def _next_steps(problem: Problem) -> Sequence[str]:
+    fields = problem.fields
+    match problem.code:
+        case "unknown_version":
+            steps = _loaded(fields.get("loaded"))
+        case "already_started":
+            steps = [
+                f"Run {fields.get('run_id', '?')} of this workflow id is open: `aion describe` shows it.",
+                "--id-conflict use_existing takes it as the answer; another --workflow-id starts another run.",
+            ]
+        case "unavailable" | "shutting_down" | "overloaded":
+            steps = ["Try again in a moment."]
+            if "idempotency_key" in fields:
+                steps = [f"Try again in a moment; with {_key_option(str(fields['idempotency_key']))} a repeat is safe."]
+        case "payload_too_large" if "limit_bytes" in fields:
+            steps = [f"At most {fields['limit_bytes']} bytes are taken."]
+        case code:
+            steps = list(_FIXED_STEPS.get(code, ()))
+    return steps
+
+
+def _key_option(key: str) -> str:
+    return f"--idempotency-key {key}"
+
+
+def _loaded(versions: object) -> list[str]:
+    if not isinstance(versions, list) or not versions:
+        return ["No version is loaded: `aion deploy` loads one."]
+    return ["Loaded are:", *(f"  {version}" for version in versions), "`aion versions` says more about them."]

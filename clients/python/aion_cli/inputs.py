@@ -1,0 +1,82 @@
+"""What people type: JSON in three forms, durations, entries, versions by their first digits."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from aion_cli.outcome import Failed, Trouble, misused
+from aion_client import Client, Json
+
+VERSION_DIGITS_MIN = 8
+_VERSION = re.compile(r"[0-9a-f]{64}")
+_PREFIX = re.compile(rf"[0-9a-f]{{{VERSION_DIGITS_MIN},63}}")
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def json_argument(text: str, what: str) -> Json:
+    """JSON as it stands, from a file (`@file`) or from stdin (`-`). Raises Misused naming `what`."""
+    try:
+        source = _source(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise misused(f"{what}: cannot read {text}: {error}") from error
+    try:
+        value: Json = json.loads(source, parse_constant=_no_constant)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        hint = "Text needs quotes of its own: '\"text\"'. A file is named @path, stdin is -."
+        raise misused(f"{what} is not JSON: {error}", hint) from error
+    return value
+
+
+def duration_ms(text: str) -> int:
+    """`500ms`, `30s`, `5m`, `2h`, `7d` in milliseconds. Raises Misused."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise misused(f"{text!r} is not a duration: write 500ms, 30s, 5m, 2h or 7d")
+    return int(match[1]) * _UNIT_MS[match[2]]
+
+
+def entry_point(text: str) -> tuple[str, str]:
+    """`module` or `module:function` (default: run). Raises Misused."""
+    module, colon, function = text.partition(":")
+    if not module or (colon and not function):
+        raise misused(f"{text!r} is not an entry: write module or module:function")
+    return module, function or "run"
+
+
+def full_version(client: Client, text: str, workflow_type: str | None = None) -> str:
+    """The loaded version that begins with these digits; 64 of them are not looked up. Raises Misused, Failed, as the client."""
+    digits = text.lower()
+    if _VERSION.fullmatch(digits):
+        return digits
+    if not _PREFIX.fullmatch(digits):
+        raise misused(f"{text!r} is not a version: give its 64 hex digits, or at least the first {VERSION_DIGITS_MIN}")
+    loaded = sorted({version["version"] for version in client.versions(workflow_type)})
+    found = [version for version in loaded if version.startswith(digits)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Failed(_listing("ambiguous_version", f"{len(found)} loaded versions begin with {digits}:", found))
+    whose = "" if workflow_type is None else f" of {workflow_type}"
+    raise Failed(_listing("unknown_version", f"no loaded version{whose} begins with {digits}", loaded))
+
+
+def _listing(code: str, what: str, versions: Sequence[str]) -> Trouble:
+    steps = ["Loaded are:", *(f"  {version}" for version in versions)] if versions else ["None is loaded: see `aion deploy`."]
+    return Trouble(code=code, what=what, next_steps=steps, fields={"loaded": list(versions)})
+
+
+def _source(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read()
+    if text.startswith("@"):
+        return Path(text[1:]).read_text(encoding="utf-8")
+    return text
+
+
+def _no_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON value")

@@ -1,0 +1,57 @@
+"""A client of Aion's HTTP API: deploy packages, start and signal workflows, read what became of them.
+
+    with Client("http://127.0.0.1:7600") as aion:
+        started = aion.start("order", input={"id": 7})
+        closed = aion.wait(started["workflow_id"], run_id=started["run_id"])
+
+Answers are the gateway's JSON objects, typed. A refusal is raised as `Problem`, a server that does not answer as `Unreachable`.
+"""
+
+from aion_client.answers import (
+    ABSENT,
+    OPEN_STATUSES,
+    Deployed,
+    DeployedType,
+    Description,
+    Event,
+    Failure,
+    History,
+    Json,
+    LoadedVersion,
+    Readiness,
+    Result,
+    Routed,
+    Signalled,
+    Started,
+    StartOptions,
+)
+from aion_client.client import DEFAULT_NAMESPACE, DEFAULT_URL, Client
+from aion_client.http import Retry
+from aion_client.problem import InvalidCall, Problem, UnexpectedAnswer, Unreachable
+
+__all__ = [
+    "ABSENT",
+    "DEFAULT_NAMESPACE",
+    "DEFAULT_URL",
+    "OPEN_STATUSES",
+    "Client",
+    "Deployed",
+    "DeployedType",
+    "Description",
+    "Event",
+    "Failure",
+    "History",
+    "InvalidCall",
+    "Json",
+    "LoadedVersion",
+    "Problem",
+    "Readiness",
+    "Result",
+    "Retry",
+    "Routed",
+    "Signalled",
+    "StartOptions",
+    "Started",
+    "UnexpectedAnswer",
+    "Unreachable",
+]

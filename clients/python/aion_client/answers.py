@@ -1,0 +1,151 @@
+"""The gateway's answers: JSON objects, with the fields that callers may rely on. Times are milliseconds since the epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NotRequired, TypedDict
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+OPEN_STATUSES: Final = frozenset({"running", "paused", "blocked"})
+"""The statuses of a run that is not closed."""
+
+
+class Absent:
+    """The type of `ABSENT`."""
+
+
+ABSENT: Final = Absent()
+"""No payload at all, which is not the same as a payload that is null."""
+
+
+class Failure(TypedDict):
+    """Why a run failed."""
+
+    kind: str
+    message: str
+    details: NotRequired[Json]
+
+
+class DeployedType(TypedDict):
+    """One workflow type of a version, as first recorded."""
+
+    workflow_type: str
+    version: str
+    manifest_digest: str
+    deployed_at: int
+
+
+class Deployed(TypedDict):
+    """Both flags false: the version was loaded and routed already."""
+
+    records: list[DeployedType]
+    freshly_loaded: bool
+    route_changed: bool
+    warnings: list[str]
+
+
+class LoadedVersion(TypedDict):
+    """A loaded version of a type; new starts run on the one whose route is active."""
+
+    workflow_type: str
+    version: str
+    route_active: bool
+    deployed_at: int
+    manifest_digest: str
+
+
+class Routed(TypedDict):
+    """New starts of the type run on the version."""
+
+    workflow_type: str
+    version: str
+    previous_version: str | None
+    route_epoch: int
+    route_changed: bool
+
+
+class Started(TypedDict):
+    """A run; with `wait_ms` and a run that closed in time, also how it ended."""
+
+    workflow_id: str
+    run_id: str
+    version: str
+    status: str
+    result: NotRequired[Json]
+    failure: NotRequired[Failure]
+
+
+class Signalled(TypedDict):
+    """The signal is event `seq` of the run."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+
+
+class Result(TypedDict):
+    """How a run ended; `status` may still be one of OPEN_STATUSES."""
+
+    status: str
+    result: NotRequired[Json]
+    failure: NotRequired[Failure]
+
+
+class Description(TypedDict):
+    """The state of a run."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    version: str
+    status: str
+    started_at: int
+    closed_at: NotRequired[int | None]
+    result: NotRequired[Json]
+    failure: NotRequired[Failure | None]
+    blocked: NotRequired[Mapping[str, str] | None]
+    pending: NotRequired[Mapping[str, int]]
+    history_length: NotRequired[int]
+    resident: NotRequired[bool]
+
+
+class Event(TypedDict):
+    """One event of a history.
+
+    `data`: the fields of its record; payloads in it are `{content_type, json}` or `{content_type, base64}`.
+    """
+
+    seq: int
+    type: str
+    recorded_at: int
+    chain: str
+    data: Mapping[str, Json]
+
+
+class History(TypedDict):
+    """A page of a history; the next one begins at `next_seq`, null when there is none yet."""
+
+    events: list[Event]
+    next_seq: int | None
+
+
+class Readiness(TypedDict):
+    """Whether a start would work now, and if not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class StartOptions(TypedDict, total=False):
+    """What a start may be told besides its type.
+
+    Without `input` the workflow gets none; `version` None or left out means the routed one; `wait_ms`: answer when the run
+    has closed, or when so much time has passed.
+    """
+
+    input: Json
+    workflow_id: str | None
+    version: str | None
+    id_conflict: Literal["reject", "use_existing"]
+    wait_ms: int
+    idempotency_key: str | None

@@ -1,0 +1,135 @@
+"""One call over HTTP: sent, repeated with the same idempotency key while that is safe and may help, and its answer read.
+
+Repeated are calls that got no answer and those answered `unavailable`, `shutting_down` or `overloaded`: a bounded number of
+times, with pauses that double (or as long as the server asks for). The key makes a repeat of a call that took effect harmless.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from aion_client.problem import Problem, UnexpectedAnswer, Unreachable
+from aion_common.limits import CLIENT_CONNECT_MS, CLIENT_PAUSE_MAX_MS, CLIENT_PAUSE_MIN_MS, CLIENT_TRIES_MAX
+
+_REPEATED_CODES = frozenset({"unavailable", "shutting_down", "overloaded"})
+_RFC_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """`content`: gives the body anew for every try. `answer_ms`: how long the server may take."""
+
+    method: str
+    path: str
+    answer_ms: int
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: Callable[[], bytes | Iterable[bytes]] | None = None
+    tries_max: int = CLIENT_TRIES_MAX
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key that every try carries, if the call changes anything."""
+        return self.headers.get("Idempotency-Key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """A call that is about to be repeated, told to whoever wants to show it. `reason` is a sentence."""
+
+    reason: str
+    pause_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How a client waits between tries: `pause` takes seconds, `on_retry` is told before each one."""
+
+    pause: Callable[[float], None]
+    on_retry: Callable[[Retry], None] | None
+
+
+def perform(connection: httpx.Client, call: Call, patience: Patience) -> Mapping[str, object]:
+    """The JSON object of a 2xx answer. Raises Problem, Unreachable, UnexpectedAnswer."""
+    for number in range(1, call.tries_max):
+        try:
+            return _attempt(connection, call)
+        except Unreachable as error:
+            retry = Retry(reason=str(error), pause_ms=_pause_ms(number))
+        except _Refused as refused:
+            if refused.problem.code not in _REPEATED_CODES:
+                raise refused.problem from None
+            pause_ms = _pause_ms(number) if refused.retry_after_ms is None else refused.retry_after_ms
+            retry = Retry(reason=str(refused.problem), pause_ms=min(pause_ms, CLIENT_PAUSE_MAX_MS))
+        if patience.on_retry is not None:
+            patience.on_retry(retry)
+        patience.pause(retry.pause_ms / 1_000)
+    try:
+        return _attempt(connection, call)
+    except _Refused as refused:
+        raise refused.problem from None
+
+
+class _Refused(Exception):
+    def __init__(self, problem: Problem, retry_after_ms: int | None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.retry_after_ms = retry_after_ms
+
+
+def _attempt(connection: httpx.Client, call: Call) -> Mapping[str, object]:
+    timeout = httpx.Timeout(CLIENT_CONNECT_MS / 1_000, read=call.answer_ms / 1_000)
+    try:
+        response = connection.request(
+            call.method,
+            call.path,
+            params=call.query,
+            headers=httpx.Headers(dict(call.headers), encoding="utf-8"),
+            content=None if call.content is None else call.content(),
+            timeout=timeout,
+        )
+    except httpx.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise Unreachable(
+            url=str(connection.base_url).rstrip("/"), reason=reason, idempotency_key=call.idempotency_key
+        ) from error
+    if response.is_success:
+        return _object(response)
+    raise _Refused(_problem(response), _retry_after_ms(response))
+
+
+def _object(response: httpx.Response) -> Mapping[str, object]:
+    try:
+        body = json.loads(response.content)
+    except ValueError as error:
+        raise UnexpectedAnswer(f"{response.request.url} answered {response.status_code} with no JSON") from error
+    if not isinstance(body, dict):
+        raise UnexpectedAnswer(f"{response.request.url} answered {response.status_code} with no JSON object")
+    return body
+
+
+def _problem(response: httpx.Response) -> Problem:
+    """RFC 9457; what another program in between answered gets the code `http_<status>`."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("code"), str):
+        body = {"code": f"http_{response.status_code}", "detail": f"{response.request.url} answered {response.reason_phrase}"}
+    return Problem(
+        code=body["code"],
+        status=response.status_code,
+        detail=str(body.get("detail") or body.get("title") or response.reason_phrase),
+        fields={name: value for name, value in body.items() if name not in _RFC_MEMBERS},
+    )
+
+
+def _retry_after_ms(response: httpx.Response) -> int | None:
+    seconds = response.headers.get("Retry-After", "")
+    return int(seconds) * 1_000 if seconds.isdecimal() else None
+
+
+def _pause_ms(number: int) -> int:
+    return min(CLIENT_PAUSE_MIN_MS << min(number - 1, 20), CLIENT_PAUSE_MAX_MS)

@@ -1,0 +1,39 @@
+"""What a call of the client may raise: a refusal, a server that is not there, a server that is no Aion,
+an argument that no call can carry."""
+
+from collections.abc import Mapping
+
+from aion_common.errors import AionError, Unavailable
+
+
+class Problem(AionError):
+    """The server refused: `code` is stable and made for programs, `detail` is a sentence for people.
+
+    `fields`: the members of the answer that its code defines, such as `loaded` of `unknown_version`. After `unavailable` the
+    outcome is unknown; a repeat with the same idempotency key is safe and gives the same run.
+    """
+
+    def __init__(self, *, code: str, status: int, detail: str, fields: Mapping[str, object]) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.fields = dict(fields)
+
+
+class Unreachable(Unavailable):
+    """No answer from `url` in any of the tries; whether the last ones took effect is unknown, a repeat with the key is safe."""
+
+    def __init__(self, *, url: str, reason: str, idempotency_key: str | None) -> None:
+        super().__init__(f"no answer from {url}: {reason}")
+        self.url = url
+        self.reason = reason
+        self.idempotency_key = idempotency_key
+
+
+class UnexpectedAnswer(AionError):
+    """Something answered, but not as Aion does: probably another server, or a proxy in between."""
+
+
+class InvalidCall(AionError):
+    """The call cannot be made as it was asked for; nothing was sent."""

@@ -1,0 +1,26 @@
+%% The limits that the VM was started with: the Python side's `aion_common.limits` decides.
+-module(aion_limits).
+-export([boot/0, heap_words/0, result_bytes/0, text_bytes/0]).
+
+-spec boot() -> ok.
+%% Reads the arguments -aion_heap_bytes, -aion_result_bytes and -aion_text_bytes.
+boot() ->
+    persistent_term:put(aion_heap_words, argument(aion_heap_bytes) div erlang:system_info(wordsize)),
+    persistent_term:put(aion_result_bytes, argument(aion_result_bytes)),
+    persistent_term:put(aion_text_bytes, argument(aion_text_bytes)).
+
+argument(Flag) ->
+    {ok, [[Text]]} = init:get_argument(Flag),
+    list_to_integer(Text).
+
+-spec heap_words() -> pos_integer().
+%% Heap of one run's process.
+heap_words() -> persistent_term:get(aion_heap_words).
+
+-spec result_bytes() -> pos_integer().
+%% JSON of one result.
+result_bytes() -> persistent_term:get(aion_result_bytes).
+
+-spec text_bytes() -> pos_integer().
+%% Messages for people.
+text_bytes() -> persistent_term:get(aion_text_bytes).

@@ -1,0 +1,46 @@
+%% The golden frames, as this side reads and writes them. tests/contract/test_frames.py is the other side.
+-module(aion_golden_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(GREEN, <<"grün"/utf8>>).
+-define(SIGNAL, {aion_signal, ?GREEN, <<"{\"n\":1}">>}).
+-define(SECOND, {3, 1700000000250, [?SIGNAL], {wait, 'receive', nil}}).
+-define(LIVE, {70000, 1700000100000, [?SIGNAL, ?SIGNAL], live}).
+
+read_test_() -> [{Name, ?_assertEqual([Order], aion_frames:decode(body(Name)))} || {Name, Order} <- orders()].
+
+orders() ->
+    [{"load", {load, 7, [{<<"order">>, <<"FOR1", 0>>}, {<<"order@lines">>, <<>>}], false}},
+     {"check", {check, 300, [{<<"order">>, binary:copy(<<255>>, 300)}], true}},
+     {"start", {start, #{activation => 1, module => <<"order">>, function => <<"run">>, argument => <<"null">>,
+                         info => #{namespace => <<"default">>, workflow_id => <<"order-1">>,
+                                   run_id => binary:copy(<<"ab">>, 16), workflow_type => <<"order">>,
+                                   version => binary:copy(<<"0">>, 64)},
+                         turns => [{1, 1700000000000, [], {wait, signal, ?GREEN}}, ?SECOND, ?LIVE], more => false}}},
+     {"history", {history, 65536, [?SECOND, {70000, 1700000100000, [?SIGNAL], more}, ?LIVE], true}},
+     {"deliver", {deliver, 1 bsl 33, {5, 1700000000000, [?SIGNAL], live}}},
+     {"kill", {kill, 128}},
+     {"ping", {ping, 0}}].
+
+write_test_() -> [{Name, ?_assertEqual(body(Name), frame(Report))} || {Name, Report} <- reports()].
+
+reports() ->
+    [{"ready", {ready, <<"25">>}},
+     {"answer_ok", {answer, 300, ok, [{text, <<"25">>}, true, [{text, <<"order:run/1 calls erlang:now/0">>}]]}},
+     {"answer_error", {answer, 7, error, {text, <<"the module order does not load: badfile">>}}},
+     {"waiting_signal", {waiting, 1, 3, signal, ?GREEN}},
+     {"waiting_receive", {waiting, 1, 3, 'receive', nil}},
+     {"completed", {completed, 65536, 70000, <<"{\"total\":1.5}">>}},
+     {"failed", {failed, 1, 3, error, <<"no stock">>, <<"\"no stock\"">>}},
+     {"failed_limit", {failed, 1, 3, limit, <<"heap">>, nil}},
+     {"diverged", {diverged, 1, <<"the run waits in a receive">>, <<"the run completes">>}},
+     {"caught_up", {caught_up, 1 bsl 33}},
+     {"pong", {pong, 0}}].
+
+%% The golden frame without its length.
+body(Name) ->
+    {ok, Hex} = file:read_file(filename:join(os:getenv("GOLDEN_FRAMES"), Name ++ ".hex")),
+    <<Length:32, Body:Length/binary>> = binary:decode_hex(string:trim(Hex)),
+    Body.
+
+frame(Report) -> iolist_to_binary([<<16#91>>, aion_frames:encode(Report)]).

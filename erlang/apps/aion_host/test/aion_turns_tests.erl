@@ -1,0 +1,94 @@
+%% The rule of turns, without any process.
+-module(aion_turns_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(SOFT, {wait, 'receive', nil}).
+-define(HARD, {wait, signal, <<"a">>}).
+-define(A, {aion_signal, <<"a">>, <<"1">>}).
+-define(B, {aion_signal, <<"b">>, <<"2">>}).
+-define(DONE, {completed, <<"1">>}).
+
+a_live_turn_is_reported_with_what_it_had_seen_test() ->
+    {10, [?A], T} = aion_turns:new([{1, 10, [?A], live}]),
+    ?assertEqual(none, aion_turns:wait(T)),
+    {[{report, ?HARD, 1}], T1} = aion_turns:ended(?HARD, T),
+    ?assertEqual(?HARD, aion_turns:wait(T1)).
+
+a_delivery_during_a_turn_is_held_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], live}]),
+    {[], T1} = aion_turns:deliver({3, 30, [?A], live}, T),
+    {[{report, ?SOFT, 1}, {give, 30, [?A]}], T2} = aion_turns:ended(?SOFT, T1),
+    {[{report, ?DONE, 3}], _} = aion_turns:ended(?DONE, T2).
+
+a_delivery_in_parts_is_held_until_it_is_whole_test() ->
+    T = waiting(?SOFT),
+    {[], T1} = aion_turns:deliver({5, 50, [?A], more}, T),
+    {[{give, 50, [?A, ?B]}], _} = aion_turns:deliver({5, 50, [?B], live}, T1).
+
+a_signal_of_another_name_cannot_wake_a_run_test() ->
+    {Actions, T} = aion_turns:deliver({3, 30, [?B], live}, waiting(?HARD)),
+    ?assertEqual([{add, 30, [?B]}, {report, ?HARD, 3}], Actions),
+    {[{give, 50, [?A]}], _} = aion_turns:deliver({5, 50, [?A], live}, T).
+
+going_on_after_a_soft_wait_is_a_turn_of_the_same_seq_test() ->
+    {[{report, ?HARD, 1}], _} = aion_turns:ended(?HARD, waiting(?SOFT)),
+    {[{report, ?DONE, 1}], _} = aion_turns:ended(?DONE, waiting(?SOFT)).
+
+what_comes_while_the_run_goes_on_by_itself_is_held_test() ->
+    T = aion_turns:hold({3, 30, [?A], live}, waiting(?SOFT)),
+    {[{report, ?HARD, 1}, {give, 30, [?A]}], _} = aion_turns:ended(?HARD, T),
+    {[{report, ?DONE, 1}], _} = aion_turns:ended(?DONE, T),
+    %% It had not gone on after all.
+    {[{give, 30, [?A]}], _} = aion_turns:stuck(T).
+
+recorded_turns_are_not_reported_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?HARD}, {3, 30, [?A], ?SOFT}, {5, 50, [?B], live}]),
+    {[{give, 30, [?A]}], T1} = aion_turns:ended(?HARD, T),
+    {[{give, 50, [?B]}], T2} = aion_turns:ended(?SOFT, T1),
+    {[{report, ?DONE, 5}], _} = aion_turns:ended(?DONE, T2).
+
+the_end_of_the_history_is_told_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?HARD}]),
+    {[caught_up], T1} = aion_turns:ended(?HARD, T),
+    ?assertEqual(?HARD, aion_turns:wait(T1)).
+
+another_end_than_the_recorded_one_diverges_test_() ->
+    [?_assertMatch({[{diverged, _, _}], _}, ended(End, [{1, 10, [], Recorded} | Rest])) || {Recorded, End, Rest} <- [
+        {?HARD, ?DONE, []}, {?HARD, {wait, signal, <<"b">>}, []}, {?HARD, {failed, crash, <<"boom">>, nil}, []},
+        {?SOFT, ?DONE, [{3, 30, [?A], ?HARD}]}, {?SOFT, ?HARD, [{3, 30, [?A], ?SOFT}]}]].
+
+a_soft_wait_that_is_not_recorded_is_doubted_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?HARD}]),
+    {[], T1} = aion_turns:ended(?SOFT, T),
+    {[caught_up], _} = aion_turns:ended(?HARD, T1),
+    {[{diverged, _, _}], _} = aion_turns:stuck(T1),
+    {[], _} = aion_turns:stuck(T).
+
+a_recorded_turn_without_inputs_is_waited_for_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?SOFT}, {1, 10, [], ?SOFT}, {3, 30, [?A], live}]),
+    {[watch], T1} = aion_turns:ended(?SOFT, T),
+    {[], _} = aion_turns:stuck(T1),
+    {[{give, 30, [?A]}], _} = aion_turns:ended(?SOFT, T1).
+
+a_recorded_soft_wait_without_inputs_after_it_may_be_missing_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?SOFT}, {1, 10, [], ?HARD}, {3, 30, [?A], ?SOFT}]),
+    {[{give, 30, [?A]}], T1} = aion_turns:ended(?HARD, T),
+    %% At the end of the history it is the run that has gone on.
+    {[{report, ?DONE, 3}], _} = aion_turns:ended(?DONE, T1).
+
+live_inputs_come_after_a_turn_of_its_own_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?SOFT}, {3, 30, [?A], live}]),
+    {[{report, ?HARD, 1}, {give, 30, [?A]}], _} = aion_turns:ended(?HARD, T).
+
+turns_in_parts_are_joined_test() ->
+    {10, [?A, ?B], T} = aion_turns:new([{1, 10, [?A], more}, {1, 10, [?B], ?HARD}, {3, 30, [?A], more}, {3, 30, [?A], live}]),
+    {[{give, 30, [?A, ?A]}], _} = aion_turns:ended(?HARD, T).
+
+waiting(Wait) ->
+    {_, _, T} = aion_turns:new([{1, 10, [], live}]),
+    {_, T1} = aion_turns:ended(Wait, T),
+    T1.
+
+ended(End, Turns) ->
+    {_, _, T} = aion_turns:new(Turns),
+    aion_turns:ended(End, T).

@@ -1,0 +1,332 @@
+"""The VMs of one executor: one for each (namespace, version), started on first use, restarted when it dies.
+
+Everything here happens in one event loop. Calls about runs are synchronous and never wait: what a VM that is not up yet
+must be told is kept until it is. An activation is one residence of a run in a VM; when the VM dies its activations are void
+and nothing more comes for them, so the caller starts the runs again, by replay. Called by the executor's loop.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+import structlog
+
+from aion_beam.frames import (
+    Answer,
+    CaughtUp,
+    Completed,
+    Diverged,
+    Failed,
+    Input,
+    Kill,
+    Load,
+    Outcome,
+    RunInfo,
+    ToVm,
+    Waiting,
+    parts_of,
+)
+from aion_beam.host_build import Host
+from aion_beam.port import Vm, VmLimits, VmListener
+from aion_beam.replay import Replay, deliver_records, start_records
+from aion_common.errors import BadPackage, Unavailable, VmDied
+from aion_common.ids import Namespace, Version, WorkflowType
+
+_log = structlog.get_logger(__name__)
+
+Activation = int
+"""One residence of a run in a VM: a number that is never used again."""
+
+
+BACK_OFF_MS_MIN = 50
+BACK_OFF_MS_MAX = 5_000
+"""Between two attempts to fetch a package or to start a VM; doubled after each failure, reset by a VM that loaded."""
+
+LOAD_MS = 30_000
+"""Loading the modules of the largest package takes a few seconds on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageKey:
+    """Packages, and so VMs, are per namespace and version."""
+
+    namespace: Namespace
+    version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What a VM needs of a package: `(name, beam)` of its modules; workflow type -> (module, function)."""
+
+    modules: tuple[tuple[str, bytes], ...]
+    entries: Mapping[WorkflowType, tuple[str, str]]
+
+
+class PackageSource(Protocol):
+    """Where packages come from."""
+
+    async def fetch(self, key: PackageKey) -> Package:
+        """The package. Raises Unavailable (asked again, with back-off) or BadPackage (its runs cannot go on)."""
+
+
+class PoolListener(Protocol):
+    """Who is told. Called from the event loop, never from within a call to the pool."""
+
+    def on_outcome(self, activation: Activation, outcome: Outcome) -> None:
+        """A turn ended. `outcome.observed_seq` says what the run had been given: maybe less than was delivered last.
+
+        After Completed, Failed and Diverged nothing more comes for the activation.
+        """
+
+    def on_gone(self, activations: Sequence[Activation], reason: str) -> None:
+        """A VM died: these activations are void. Their runs are owed a replay; none of them fails for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartSpec:
+    """A run to start or to bring back."""
+
+    workflow_type: WorkflowType
+    info: RunInfo
+    replay: Replay
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One version's place: its VM when it is up, what waits for it, and the activations it holds."""
+
+    key: PackageKey
+    vm: Vm | None = None
+    entries: Mapping[WorkflowType, tuple[str, str]] = field(default_factory=dict)
+    waiting: list[tuple[Activation, StartSpec]] = field(default_factory=list)
+    active: set[Activation] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+
+
+class VmPool:
+    """See the module. `run` must be running for anything to happen; what is asked before is done when it starts."""
+
+    def __init__(
+        self,
+        host: Host,
+        packages: PackageSource,
+        listener: PoolListener,
+        *,
+        vm_limits: VmLimits | None = None,
+    ) -> None:
+        self._host = host
+        self._packages = packages
+        self._listener = listener
+        self._vm_limits = vm_limits or VmLimits()
+        self._slots: dict[PackageKey, _Slot] = {}
+        self._where: dict[Activation, _Slot] = {}
+        self._early: dict[Activation, list[ToVm]] = {}
+        self._numbers = count(1)
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Keeps the VMs until it is cancelled; then all of them are gone and nobody is told."""
+        assert self._group is None, "a pool runs once"
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for slot in self._slots.values():
+                    self._begin(slot)
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self._slots.clear()
+            self._where.clear()
+            self._early.clear()
+
+    def warm(self, key: PackageKey) -> None:
+        """Starts the version's VM if it is not there. Harmless to repeat."""
+        self._slot(key)
+
+    def start_run(self, key: PackageKey, spec: StartSpec) -> Activation:
+        """Starts or brings back a run; its outcomes come under the activation returned."""
+        activation = next(self._numbers)
+        slot = self._slot(key)
+        self._where[activation] = slot
+        if slot.vm is None:
+            slot.waiting.append((activation, spec))
+            self._early[activation] = []
+        else:
+            self._start(slot, slot.vm, activation, spec)
+        return activation
+
+    def deliver(self, activation: Activation, observed_seq: int, now_ms: int, inputs: Sequence[Input]) -> None:
+        """Gives a run the inputs of its next turn, the newest being event `observed_seq`, recorded at `now_ms`.
+
+        One that is not between turns gets them at the end of its turn. Nothing happens for a void activation.
+        """
+        assert inputs, "a turn begins with inputs"
+        self._tell(activation, list(deliver_records(activation, observed_seq, now_ms, inputs)))
+
+    def kill(self, activation: Activation) -> None:
+        """Ends the activation; nothing more comes for it. Harmless to repeat."""
+        slot = self._where.get(activation)
+        if slot is None:
+            return
+        if activation in self._early:
+            slot.waiting = [(waiting, spec) for waiting, spec in slot.waiting if waiting != activation]
+        else:
+            self._tell(activation, [Kill(activation=activation)])
+        self._forget(activation)
+
+    def stop_version(self, key: PackageKey) -> None:
+        """Ends the version's VM at once; nothing more comes for its activations. Harmless to repeat."""
+        slot = self._slots.pop(key, None)
+        if slot is None:
+            return
+        self._void(slot)
+        if slot.task is not None:
+            slot.task.cancel()
+
+    def vm_pids(self) -> Mapping[PackageKey, int]:
+        """The operating system's process ids of the VMs that are up."""
+        return {key: slot.vm.pid for key, slot in self._slots.items() if slot.vm is not None}
+
+    def _slot(self, key: PackageKey) -> _Slot:
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = _Slot(key)
+            self._begin(slot)
+        return slot
+
+    def _begin(self, slot: _Slot) -> None:
+        if self._group is not None:
+            name = f"VM of {slot.key.namespace}/{slot.key.version}"
+            slot.task = self._group.create_task(self._serve(slot), name=name)
+
+    async def _serve(self, slot: _Slot) -> None:
+        back_off_ms = BACK_OFF_MS_MIN
+        while True:
+            try:
+                package = await self._packages.fetch(slot.key)
+                served = await self._serve_once(slot, package)
+            except BadPackage as error:
+                self._refuse(slot, str(error))
+                return
+            except Unavailable as error:
+                _log.warning("VM unavailable", version=slot.key.version, reason=str(error), pause_ms=back_off_ms)
+                served = False
+            back_off_ms = BACK_OFF_MS_MIN if served else min(2 * back_off_ms, BACK_OFF_MS_MAX)
+            await asyncio.sleep(back_off_ms / 1000)
+
+    async def _serve_once(self, slot: _Slot, package: Package) -> bool:
+        """One life of a VM. False when it ended before it was of use."""
+
+        def gone(reason: str) -> None:
+            self._on_gone(slot, reason)
+
+        listener = VmListener(on_outcomes=self._on_outcomes, on_gone=gone)
+        vm = await Vm.start(self._host, listener, self._vm_limits)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(vm.watch(), name=f"watch of VM {vm.pid}")
+                answer = await _load(vm, package)
+                if answer is not None and answer.ok:
+                    self._up(slot, vm, package)
+                else:
+                    vm.kill()
+                reason = await watch
+        except asyncio.CancelledError:
+            self._void(slot)
+            raise
+        finally:
+            slot.vm = None
+            await vm.close()
+        _log.warning("VM gone", version=slot.key.version, pid=vm.pid, reason=reason)
+        if answer is not None and not answer.ok:
+            raise BadPackage(str(answer.value))
+        return answer is not None
+
+    def _up(self, slot: _Slot, vm: Vm, package: Package) -> None:
+        slot.vm = vm
+        slot.entries = package.entries
+        waiting, slot.waiting = slot.waiting, []
+        for activation, spec in waiting:
+            early = self._early.pop(activation)
+            self._start(slot, vm, activation, spec)
+            vm.send(early)
+        _log.info("VM ready", version=slot.key.version, pid=vm.pid, runs_waited=len(waiting))
+
+    def _start(self, slot: _Slot, vm: Vm, activation: Activation, spec: StartSpec) -> None:
+        entry = slot.entries.get(spec.workflow_type)
+        if entry is None:
+            failed = Failed(
+                activation=activation,
+                observed_seq=spec.replay.observed_seq,
+                kind="bad_entry",
+                message=f"the package has no entry for the workflow type {spec.workflow_type}",
+                details=None,
+            )
+            asyncio.get_running_loop().call_soon(self._on_outcomes, [failed])
+            return
+        slot.active.add(activation)
+        vm.send(start_records(activation, entry, spec.info, spec.replay))
+
+    def _tell(self, activation: Activation, records: list[ToVm]) -> None:
+        early = self._early.get(activation)
+        slot = self._where.get(activation)
+        if early is not None:
+            early += records
+        elif slot is not None and slot.vm is not None:
+            slot.vm.send(records)
+
+    def _on_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            activation = outcome.activation
+            if activation not in self._where:
+                continue
+            match outcome:
+                case Completed() | Failed() | Diverged():
+                    self._forget(activation)
+                case Waiting() | CaughtUp():
+                    pass
+            self._listener.on_outcome(activation, outcome)
+
+    def _on_gone(self, slot: _Slot, reason: str) -> None:
+        slot.vm = None
+        lost = sorted(slot.active)
+        for activation in lost:
+            self._forget(activation)
+        if lost:
+            self._listener.on_gone(lost, reason)
+
+    def _refuse(self, slot: _Slot, reason: str) -> None:
+        """The package is of no use: its runs cannot go on, and a later start tries again."""
+        _log.error("package refused", namespace=slot.key.namespace, version=slot.key.version, reason=reason)
+        if self._slots.get(slot.key) is slot:
+            del self._slots[slot.key]
+        expected = f"the package {slot.key.version} can be loaded"
+        for activation, _ in slot.waiting:
+            self._on_outcomes([Diverged(activation=activation, expected=expected, found=reason)])
+        self._void(slot)
+
+    def _void(self, slot: _Slot) -> None:
+        for activation in [waiting for waiting, _ in slot.waiting] + sorted(slot.active):
+            self._forget(activation)
+        slot.waiting.clear()
+
+    def _forget(self, activation: Activation) -> None:
+        slot = self._where.pop(activation, None)
+        self._early.pop(activation, None)
+        if slot is not None:
+            slot.active.discard(activation)
+
+
+async def _load(vm: Vm, package: Package) -> Answer | None:
+    """The VM's answer; None when it died or took too long."""
+    parts = list(parts_of(package.modules))
+
+    def records(request: int) -> list[ToVm]:
+        return [Load(request=request, modules=(part,), more=index < len(parts)) for index, part in enumerate(parts, 1)]
+
+    try:
+        async with asyncio.timeout(LOAD_MS / 1000):
+            return await vm.request(records)
+    except (TimeoutError, VmDied):
+        return None

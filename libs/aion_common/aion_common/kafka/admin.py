@@ -1,0 +1,68 @@
+"""Creating topics and looking at them. Nothing that exists is ever altered (Kafka's old way to alter replaces all)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from aion_common import limits
+from aion_common.kafka.api import Topic
+from aion_common.kafka.connection import TOPIC_ALREADY_EXISTS, Retry, any_node, ask, check
+
+_UNKNOWN_TOPIC = 3
+
+
+async def create_topics(client: AIOKafkaClient, topics: Sequence[Topic]) -> None:
+    """One attempt; what exists is left alone. Raises Retry, Unavailable with the broker's reason."""
+    wanted: list[tuple[Any, ...]] = [
+        (topic.name, topic.partitions, topic.replication, [], list(topic.configs.items())) for topic in topics
+    ]
+    controller = client.cluster.controller
+    node = any_node(client) if controller is None else controller.nodeId
+    request = CreateTopicsRequest(create_topic_requests=wanted, timeout=limits.KAFKA_REQUEST_MS, validate_only=False)
+    response = await ask(client, node, request)
+    for entry in response.to_object()["topic_errors"]:
+        if entry["error_code"] != TOPIC_ALREADY_EXISTS:
+            check(entry["error_code"], f"creation of {entry['topic']} ({entry.get('error_message')})")
+
+
+async def describe_topics(client: AIOKafkaClient, names: Collection[str]) -> Mapping[str, Topic]:
+    """Those that exist, each with all its settings. Raises Retry while one has no leader yet, and Unavailable."""
+    if not names:
+        return {}
+    response = await ask(client, any_node(client), MetadataRequest(sorted(names), allow_auto_topic_creation=False))
+    shapes: dict[str, tuple[int, int]] = {}
+    for entry in response.to_object()["topics"]:
+        if entry["error_code"] == _UNKNOWN_TOPIC:
+            continue
+        check(entry["error_code"], f"description of {entry['topic']}")
+        for partition in entry["partitions"]:
+            check(partition["error_code"], f"description of {entry['topic']}/{partition['partition']}")
+        shapes[entry["topic"]] = len(entry["partitions"]), min(len(each["replicas"]) for each in entry["partitions"])
+    configs = await _configs(client, sorted(shapes))
+    return {
+        name: Topic(name=name, partitions=partitions, replication=replication, configs=configs[name])
+        for name, (partitions, replication) in shapes.items()
+    }
+
+
+async def all_there(client: AIOKafkaClient, names: Collection[str]) -> None:
+    """Raises Retry while a topic is missing or one of its partitions has no leader."""
+    missing = set(names) - set(await describe_topics(client, names))
+    if missing:
+        raise Retry(f"{', '.join(sorted(missing))} not there yet")
+
+
+async def _configs(client: AIOKafkaClient, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    if not names:
+        return {}
+    request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, name, None) for name in names])
+    response = await ask(client, any_node(client), request)
+    configs: dict[str, Mapping[str, str]] = {}
+    for entry in response.to_object()["resources"]:
+        check(entry["error_code"], f"settings of {entry['resource_name']}")
+        configs[entry["resource_name"]] = {each["config_names"]: each["config_value"] for each in entry["config_entries"]}
+    return configs

@@ -1,0 +1,144 @@
+"""The log over real brokers: `connect` gives the `Log` that services work with.
+
+Every reader, producer and member it makes has connections of its own, so that a long-poll or a waiting append never
+stands in the way of another; the log itself keeps one for short questions.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import TopicPartition
+
+from aion_common import limits
+from aion_common.errors import Unavailable
+from aion_common.kafka import admin
+from aion_common.kafka.api import (
+    FencedAppender,
+    Log,
+    Membership,
+    OnAssigned,
+    ProducerIdentity,
+    Reader,
+    Sender,
+    Topic,
+    TransactionalProducer,
+)
+from aion_common.kafka.connection import Retry, any_node, ask, close_client, insist, leader_of, open_client
+from aion_common.kafka.fenced import KafkaFencedAppender
+from aion_common.kafka.membership import KafkaMembership, Place
+from aion_common.kafka.produce import EARLIEST, LATEST, init_producer_id, list_offsets
+from aion_common.kafka.reader import KafkaReader
+from aion_common.kafka.sender import KafkaSender
+from aion_common.kafka.transaction import KafkaTransactionalProducer
+
+
+async def connect(bootstrap: str, *, client_id: str = "aion") -> Log:
+    """Connect to the cluster. `bootstrap`: host:port, several separated by commas. Raises Unavailable."""
+    client = await open_client(bootstrap, client_id)
+    log = KafkaLog(bootstrap, client_id, client)
+    try:
+        await log.ping()
+    except BaseException:
+        await log.close()
+        raise
+    return log
+
+
+class KafkaLog:
+    """See `Log`. It owns the client."""
+
+    def __init__(self, bootstrap: str, client_id: str, client: AIOKafkaClient) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._client = client
+
+    async def end_offset(self, topic: str, partition: int) -> int:
+        """See `Log`."""
+        return await self._offset(TopicPartition(topic, partition), LATEST)
+
+    async def beginning_offset(self, topic: str, partition: int) -> int:
+        """See `Log`."""
+        return await self._offset(TopicPartition(topic, partition), EARLIEST)
+
+    async def reader(self, topic: str) -> Reader:
+        """See `Log`."""
+        return KafkaReader(await self._client_for(TopicPartition(topic, 0)), topic)
+
+    async def sender(self) -> Sender:
+        """See `Log`."""
+        client = await self._open()
+        try:
+            identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
+        except BaseException:
+            await close_client(client)
+            raise
+        return KafkaSender(client, identity)
+
+    async def claim(self, transactional_id: str) -> ProducerIdentity:
+        """See `Log`."""
+        what = f"claim of {transactional_id}"
+        return await insist(self._client, what, lambda: init_producer_id(self._client, transactional_id))
+
+    async def fenced_appender(self, topic: str, partition: int, identity: ProducerIdentity) -> FencedAppender:
+        """See `Log`."""
+        place = TopicPartition(topic, partition)
+        return KafkaFencedAppender(await self._client_for(place), place, identity)
+
+    async def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
+        """See `Log`."""
+        client = await self._open()
+        what = f"claim of {transactional_id}"
+        try:
+            identity = await insist(client, what, lambda: init_producer_id(client, transactional_id))
+        except BaseException:
+            await close_client(client)
+            raise
+        return KafkaTransactionalProducer(client, transactional_id, identity)
+
+    async def membership(self, group: str, topic: str, member_id: str, session_ms: int, on_assigned: OnAssigned) -> Membership:
+        """See `Log`."""
+        place = Place(group=group, topic=topic, member_id=member_id, session_ms=session_ms)
+        membership = KafkaMembership(self._bootstrap, self._client_id, place, on_assigned)
+        await membership.start()
+        return membership
+
+    async def describe_topics(self, names: Collection[str]) -> Mapping[str, Topic]:
+        """See `Log`."""
+        return await insist(self._client, "topics", lambda: admin.describe_topics(self._client, names))
+
+    async def create_topics(self, topics: Sequence[Topic]) -> None:
+        """See `Log`."""
+        names = [topic.name for topic in topics]
+        await insist(self._client, "topics", lambda: admin.create_topics(self._client, topics))
+        await insist(self._client, "topics", lambda: admin.all_there(self._client, names))
+
+    async def ping(self) -> None:
+        """See `Log`. One try, for who asks wants to know how it is now."""
+        try:
+            async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
+                await ask(self._client, any_node(self._client), MetadataRequest([]))
+        except (Retry, TimeoutError) as cause:
+            raise Unavailable(f"no answer from {self._bootstrap}: {cause}") from cause
+
+    async def close(self) -> None:
+        """See `Log`."""
+        await close_client(self._client)
+
+    async def _open(self) -> AIOKafkaClient:
+        return await open_client(self._bootstrap, self._client_id)
+
+    async def _client_for(self, place: TopicPartition) -> AIOKafkaClient:
+        """A client of its own that knows the leader already: the first append or read need not ask for it."""
+        client = await self._open()
+        try:
+            await insist(client, place.topic, lambda: leader_of(client, place))
+        except BaseException:
+            await close_client(client)
+            raise
+        return client
+
+    async def _offset(self, place: TopicPartition, moment: int) -> int:
+        what = f"offset of {place.topic}/{place.partition}"
+        return (await insist(self._client, what, lambda: list_offsets(self._client, [place], moment)))[place]

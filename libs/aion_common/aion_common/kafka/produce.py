@@ -1,0 +1,137 @@
+"""Record batches on their way to brokers: sealing, one produce request, producer ids, and offsets of partitions.
+
+Functions only; who retries, and what a failure means, is decided by the callers (`fenced`, `sender`, `transaction`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
+
+from aion_common import limits
+from aion_common.errors import AionError
+from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity
+from aion_common.kafka.connection import Retry, any_node, ask, check, coordinator_of, leader_of
+
+Outcome = Appended | Retry | AionError
+
+LATEST = -1
+EARLIEST = -2
+
+_ACKS_ALL = -1
+_READ_COMMITTED = 1
+_SEQUENCES = 2**31
+_BROKER_MARGIN_MS = 1_000
+"""The broker gives up waiting for replicas so much before its client gives the connection up."""
+
+
+class Batch:
+    """A record batch that is being filled."""
+
+    def __init__(self, identity: ProducerIdentity, sequence: int, transactional_id: str | None) -> None:
+        self.count = 0
+        self._builder = DefaultRecordBatchBuilder(
+            2,
+            0,
+            int(transactional_id is not None),
+            identity.producer_id,
+            identity.producer_epoch,
+            sequence,
+            limits.BATCH_BYTES_MAX,
+        )
+
+    def add(self, record: KeyValue) -> bool:
+        """Add the record if it fits; a first one is taken at any size. False: it did not fit."""
+        key, value = record
+        if self._builder.append(self.count, None, key, value, []) is None:
+            return False
+        self.count += 1
+        return True
+
+    def seal(self) -> bytes:
+        """Its bytes. Nothing may be added or sealed afterwards."""
+        assert self._builder.size() <= limits.BATCH_BYTES_MAX, "a record batch stays within limits.BATCH_BYTES_MAX"
+        return bytes(self._builder.build())
+
+
+def seal(records: Sequence[KeyValue], identity: ProducerIdentity, sequence: int, transactional_id: str | None = None) -> bytes:
+    """All records as one batch. AssertionError when they do not fit."""
+    assert records, "a batch has records"
+    batch = Batch(identity, sequence, transactional_id)
+    for record in records:
+        added = batch.add(record)
+        assert added, "the records of one append fit into one batch (limits.BATCH_BYTES_MAX)"
+    return batch.seal()
+
+
+def sequence_after(sequence: int, records: int) -> int:
+    """The sequence number behind so many records: non-negative 32-bit numbers that wrap, as the broker counts."""
+    return (sequence + records) % _SEQUENCES
+
+
+async def produce(
+    client: AIOKafkaClient, node: int, batches: Mapping[TopicPartition, bytes], transactional_id: str | None = None
+) -> dict[TopicPartition, Outcome]:
+    """One request to one leader; what became of each batch. Raises nothing but what a cancellation raises."""
+    request = ProduceRequest(
+        transactional_id=transactional_id,
+        required_acks=_ACKS_ALL,
+        timeout=limits.KAFKA_REQUEST_MS - _BROKER_MARGIN_MS,
+        topics=_by_topic((place, (place.partition, batch)) for place, batch in batches.items()),
+    )
+    try:
+        response = await ask(client, node, request)
+    except Retry as cause:
+        return dict.fromkeys(batches, cause)
+    outcomes: dict[TopicPartition, Outcome] = dict.fromkeys(batches, Retry("the broker did not mention it"))
+    for topic, partitions in response.topics:
+        for partition, code, offset, timestamp_ms, *_ in partitions:
+            outcomes[TopicPartition(topic, partition)] = _outcome(f"append to {topic}/{partition}", code, offset, timestamp_ms)
+    return outcomes
+
+
+async def init_producer_id(client: AIOKafkaClient, transactional_id: str | None) -> ProducerIdentity:
+    """A fresh producer id, or the next epoch of a transactional id. Raises Retry and Unavailable."""
+    if transactional_id is None:
+        node = any_node(client)
+    else:
+        node = await coordinator_of(client, CoordinationType.TRANSACTION, transactional_id)
+    request = InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=limits.TRANSACTION_MS)
+    response = await ask(client, node, request)
+    check(response.error_code, f"claim of {transactional_id or 'a producer id'}")
+    return ProducerIdentity(producer_id=response.producer_id, producer_epoch=response.producer_epoch)
+
+
+async def list_offsets(client: AIOKafkaClient, places: Iterable[TopicPartition], moment: int) -> dict[TopicPartition, int]:
+    """First (EARLIEST) or last stable (LATEST) offsets. Raises Retry and Unavailable."""
+    by_node: dict[int, list[TopicPartition]] = {}
+    for place in places:
+        by_node.setdefault(await leader_of(client, place), []).append(place)
+    offsets: dict[TopicPartition, int] = {}
+    for node, its_places in by_node.items():
+        request = OffsetRequest(-1, _READ_COMMITTED, _by_topic((place, (place.partition, moment)) for place in its_places))
+        response = await ask(client, node, request)
+        for topic, partitions in response.topics:
+            for partition, code, _timestamp, offset in partitions:
+                check(code, f"offset of {topic}/{partition}")
+                offsets[TopicPartition(topic, partition)] = offset
+    return offsets
+
+
+def _outcome(what: str, code: int, offset: int, timestamp_ms: int) -> Outcome:
+    try:
+        check(code, what)
+    except (Retry, AionError) as refused:
+        return refused
+    return Appended(base_offset=offset, timestamp_ms=timestamp_ms)
+
+
+def _by_topic(entries: Iterable[tuple[TopicPartition, tuple[int, object]]]) -> list[tuple[str, list[tuple[int, object]]]]:
+    topics: dict[str, list[tuple[int, object]]] = {}
+    for place, entry in entries:
+        topics.setdefault(place.topic, []).append(entry)
+    return list(topics.items())

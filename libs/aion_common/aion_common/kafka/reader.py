@@ -1,0 +1,200 @@
+"""Reads assigned partitions from assigned offsets, committed records only.
+
+One long-poll per leading broker is in flight, also while the caller works on what it got; what comes back waits, still
+encoded, until it is read. Every poll knows the assignment it was made for, so nothing stale comes out after a new one.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
+
+from aion_common import limits
+from aion_common.errors import AionError, Unavailable
+from aion_common.kafka.api import LogRecord, OffsetOutOfRange
+from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, Retry, ask, check, close_client
+
+_FETCH_BYTES_MIN = 1
+_RETRY_PAUSE_S = 0.05
+_NO_LEADER = -1
+_REST_WITH_REPLICA = 5
+"""From version 11 on a preferred replica stands between the aborted transactions and the records of a partition."""
+
+
+class KafkaReader:
+    """See `Reader`. It owns the client."""
+
+    def __init__(self, client: AIOKafkaClient, topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._next: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._fetched: dict[int, PartitionRecords] = {}
+        self._failed: dict[int, AionError] = {}
+        self._bug: BaseException | None = None
+        self._assignment = 0
+        self._polls: dict[int, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._is_closed = False
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """See `Reader`."""
+        self._assignment += 1
+        self._next = dict(positions)
+        self._paused.clear()
+        self._fetched.clear()
+        self._failed.clear()
+        self._changed.set()
+
+    async def read(self, *, wait_ms: int, records_max: int) -> Mapping[int, Sequence[LogRecord]]:
+        """See `Reader`."""
+        assert records_max > 0, "a read asks for something"
+        assert not self._is_closed, "a closed reader is not read"
+        await asyncio.sleep(0)
+        until = asyncio.get_running_loop().time() + wait_ms / 1000
+        while True:
+            self._changed.clear()
+            taken, has_moved = self._take(records_max)
+            self._poll()
+            if taken or has_moved:
+                return taken
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return {}
+
+    def position(self, partition: int) -> int:
+        """See `Reader`."""
+        return self._next[partition]
+
+    def pause(self, partition: int) -> None:
+        """See `Reader`. What was fetched already waits."""
+        assert partition in self._next, "only what is assigned can be paused"
+        self._paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        """See `Reader`."""
+        self._paused.discard(partition)
+        self._changed.set()
+
+    async def close(self) -> None:
+        """See `Reader`."""
+        self._is_closed = True
+        self._changed.set()
+        polls = list(self._polls.values())
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+        await close_client(self._client)
+
+    def _take(self, records_max: int) -> tuple[dict[int, list[LogRecord]], bool]:
+        if self._bug is not None:
+            raise self._bug
+        taken: dict[int, list[LogRecord]] = {}
+        room = records_max
+        has_moved = False
+        for partition, failure in self._failed.items():
+            if partition not in self._paused:
+                raise failure
+        for partition in list(self._fetched):
+            if partition in self._paused:
+                continue
+            if room == 0:
+                break
+            records = self._unpack(partition, room)
+            if records:
+                taken[partition] = records
+            position = self._fetched[partition].next_fetch_offset
+            has_moved = has_moved or position != self._next[partition]
+            self._next[partition] = position
+            if len(records) < room:
+                del self._fetched[partition]
+            room -= len(records)
+        return taken, has_moved
+
+    def _unpack(self, partition: int, room: int) -> list[LogRecord]:
+        try:
+            return [
+                LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
+                for r in islice(self._fetched[partition], room)
+            ]
+        except CorruptRecordException as cause:
+            del self._fetched[partition]
+            raise Unavailable(f"{self._topic}/{partition} at {self._next[partition]}: {cause}") from cause
+
+    def _poll(self) -> None:
+        """Ask each idle broker for the partitions it leads, unless records of one still wait here: a long-poll without
+        that one would make it wait, once it is read."""
+        by_leader: dict[int, dict[int, int]] = {}
+        with_records: set[int] = set()
+        for partition, offset in self._next.items():
+            if partition in self._paused or partition in self._failed:
+                continue
+            leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+            leader = _NO_LEADER if leader is None else leader
+            if partition in self._fetched:
+                with_records.add(leader)
+            else:
+                by_leader.setdefault(leader, {})[partition] = offset
+        for leader, offsets in by_leader.items():
+            if leader not in with_records and leader not in self._polls and not self._is_closed:
+                self._start(leader, offsets)
+
+    def _start(self, leader: int, offsets: Mapping[int, int]) -> None:
+        work = self._refresh() if leader == _NO_LEADER else self._fetch(leader, offsets)
+        task = asyncio.get_running_loop().create_task(work)
+        self._polls[leader] = task
+        task.add_done_callback(lambda done: self._finished(leader, done))
+
+    def _finished(self, leader: int, poll: asyncio.Task[None]) -> None:
+        del self._polls[leader]
+        if not poll.cancelled():
+            self._bug = poll.exception()
+        self._changed.set()
+
+    async def _refresh(self) -> None:
+        await self._client.add_topic(self._topic)
+        await asyncio.sleep(_RETRY_PAUSE_S)
+        await self._client.force_metadata_update()
+
+    async def _fetch(self, leader: int, offsets: Mapping[int, int]) -> None:
+        assignment = self._assignment
+        request = FetchRequest(
+            limits.FETCH_WAIT_MS,
+            _FETCH_BYTES_MIN,
+            limits.FETCH_BYTES_MAX,
+            READ_COMMITTED,
+            [(self._topic, [(partition, offset, limits.PARTITION_FETCH_BYTES_MAX) for partition, offset in offsets.items()])],
+        )
+        try:
+            response = await ask(self._client, leader, request)
+            if assignment == self._assignment:
+                for _, partitions in response.topics:
+                    for partition, code, _end, *rest in partitions:
+                        self._accept(partition, offsets[partition], code, rest)
+        except Retry:
+            await asyncio.sleep(_RETRY_PAUSE_S)
+            await self._client.force_metadata_update()
+
+    def _accept(self, partition: int, offset: int, code: int, rest: Sequence[Any]) -> None:
+        if code == OFFSET_OUT_OF_RANGE:
+            self._failed[partition] = OffsetOutOfRange(self._topic, partition, offset)
+            return
+        try:
+            check(code, f"read of {self._topic}/{partition}")
+        except Unavailable as refused:
+            self._failed[partition] = refused
+            return
+        *_, aborted, content = rest if len(rest) < _REST_WITH_REPLICA else (*rest[:3], rest[4])
+        records = MemoryRecords(content)
+        if records.has_next():
+            place = TopicPartition(self._topic, partition)
+            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)

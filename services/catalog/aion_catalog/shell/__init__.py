@@ -1,0 +1,1 @@
+"""The half of the catalog that touches the world: reading packages, one transaction per command, the elected loop."""

@@ -1,0 +1,59 @@
+"""Reading the catalog's single-partition topics: a range of offsets, and values whose schema may be newer than this code.
+
+Used for reading back `aion.catalog`, for the chunks of a package and for `aion.schemas`. Committed records only.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from aion_common import limits
+from aion_common.errors import Unavailable
+from aion_common.kafka.api import Log, LogRecord
+from aion_common.kafka.topics import Topics
+from aion_common.wire import UnknownSchema, decode, learn
+
+PARTITION = 0
+"""Of every topic that is read here: they have one."""
+
+
+async def records_between(log: Log, topic: str, first: int, end: int) -> AsyncGenerator[Sequence[LogRecord], None]:
+    """The records with offsets from `first` up to, without, `end`, in order and in bounded portions.
+
+    `end` must not lie behind an `end_offset` taken before. Raises Unavailable when nothing comes although something
+    must. Use it under `aclosing`: it holds a reader.
+    """
+    reader = await log.reader(topic)
+    silent_polls = 0
+    try:
+        reader.assign({PARTITION: first})
+        while (before := reader.position(PARTITION)) < end:
+            read = await reader.read(wait_ms=limits.CATALOG_POLL_MS, records_max=limits.RESTORE_CHUNK_RECORDS)
+            silent_polls = 0 if reader.position(PARTITION) > before else silent_polls + 1
+            if silent_polls >= limits.CATALOG_SILENT_POLLS_MAX:
+                raise Unavailable(f"{topic} could not be read from offset {before}")
+            wanted = [record for record in read.get(PARTITION, ()) if record.offset < end]
+            if wanted:
+                yield wanted
+    finally:
+        await reader.close()
+
+
+async def decode_learning(log: Log, topics: Topics, value: bytes | None) -> Any:
+    """Decode a value; if its schema is not known, read what services have published to `aion.schemas` first.
+
+    Raises BadRecord, also when nobody has published that schema.
+    """
+    try:
+        return decode(value)
+    except UnknownSchema:
+        await _learn_published(log, topics)
+        return decode(value)
+
+
+async def _learn_published(log: Log, topics: Topics) -> None:
+    first = await log.beginning_offset(topics.schemas, PARTITION)
+    end = await log.end_offset(topics.schemas, PARTITION)
+    async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
+        async for records in portions:
+            learn(record.value.decode() for record in records if record.value is not None)

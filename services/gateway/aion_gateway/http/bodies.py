@@ -1,0 +1,91 @@
+"""Request bodies: read within a limit, and parsed as what their content type says they are."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Collection
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from aion_common import limits
+from aion_common.records.common import JSON
+from aion_common.records.replies import RejectionCode
+from aion_gateway.http.problems import Refused, invalid, invalid_by, refused
+from aion_gateway.json_text import members_of
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CONTENT_TYPE = re.compile(rf"({_WORD}/{_WORD})((?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|\"[\x20-\x7e]*\"))*)")
+_CHARSET = re.compile(r";[ \t]*charset=\"?([^\";\s]*)", re.IGNORECASE)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+JSON_BODY_BYTES_MAX = limits.PAYLOAD_BYTES_MAX + limits.REQUEST_ENVELOPE_BYTES_MAX
+
+
+def content_type_of(request: Request) -> str | None:
+    """The content type of the body as it was given, or None; `application/json` without its parameters, which must not name
+    a charset other than UTF-8. Raises Refused."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise invalid("Content-Encoding", "bodies are taken as they are, without compression")
+    given = request.headers.getlist("content-type")
+    if not given:
+        return None
+    match = _CONTENT_TYPE.fullmatch(given[0][: limits.NAME_BYTES_MAX + 1])
+    if match is None or len(given) > 1 or len(given[0]) > limits.NAME_BYTES_MAX:
+        raise invalid("Content-Type", "must be one media type, such as application/json")
+    if match[1].lower() != JSON:
+        return given[0]
+    charset = _CHARSET.search(match[2])
+    if charset is not None and charset[1].lower() not in {"utf-8", "utf8"}:
+        raise invalid("Content-Type", "JSON is UTF-8")
+    return JSON
+
+
+async def json_body(request: Request, model: type[Model], *, exact: Collection[str] = ()) -> Model:
+    """The body, which must be the JSON object that the model describes; members named in `exact` are kept as JsonText.
+    Raises Refused, BadJson."""
+    if content_type_of(request) != JSON:
+        raise invalid("Content-Type", f"must be {JSON}")
+    members = members_of(await read_body(request, JSON_BODY_BYTES_MAX), exact=exact)
+    try:
+        return model.model_validate(members)
+    except ValidationError as error:
+        raise invalid_by(error.errors()) from None
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises Refused if it is larger."""
+    body = bytearray()
+    async for piece in pieces(request, limit_bytes):
+        body += piece
+    return bytes(body)
+
+
+async def pieces(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises Refused at its end if it is larger, and when nothing comes for limits.BODY_IDLE_MS."""
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated) > limit_bytes + limits.BODY_DRAINED_BYTES_MAX:
+        raise too_large(limit_bytes)
+    taken = 0
+    arriving = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limits.BODY_IDLE_MS / 1000):
+                piece = await anext(arriving, None)
+        except TimeoutError as error:
+            raise invalid("body", f"nothing of it came for {limits.BODY_IDLE_MS} ms") from error
+        if piece is None:
+            break
+        taken += len(piece)
+        if taken <= limit_bytes:
+            yield piece
+        elif taken > limit_bytes + limits.BODY_DRAINED_BYTES_MAX:
+            break
+    if taken > limit_bytes:
+        raise too_large(limit_bytes)
+
+
+def too_large(limit_bytes: int) -> Refused:
+    """The body, or the payload in it, is larger than this."""
+    return refused(RejectionCode.PAYLOAD_TOO_LARGE, f"at most {limit_bytes} bytes are taken here", limit_bytes=limit_bytes)

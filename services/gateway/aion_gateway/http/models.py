@@ -1,0 +1,265 @@
+"""Bodies, queries and answers of the calls, as pydantic models: they check what comes in and write /openapi.json.
+
+What comes in is taken strictly: no unknown field, no "5" for 5. Answers that hold user data are put together as text (see
+`workflows`); their models here only describe them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aion_common import limits
+from aion_gateway.http.fields import (
+    Name,
+    NamespaceText,
+    QueryLimit,
+    QuerySeq,
+    QueryWaitMs,
+    RunIdText,
+    VersionText,
+    WaitMs,
+)
+
+_BODY = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+_QUERY = ConfigDict(extra="forbid")
+_ANSWER = ConfigDict(frozen=True)
+
+
+class NamespaceQuery(BaseModel):
+    """The query of calls that need nothing else."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+
+
+class VersionsQuery(BaseModel):
+    """Filter of a listing."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+    workflow_type: Name | None = None
+
+
+class RunQuery(BaseModel):
+    """Which run of a workflow id; without a run id: the latest."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+    run_id: RunIdText | None = None
+
+
+class HistoryQuery(BaseModel):
+    """Which part of which run's history."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+    run_id: RunIdText | None = None
+    from_seq: QuerySeq | None = None
+    limit: QueryLimit | None = None
+    encoding: Literal["json", "avro"] | None = None
+
+
+class ResultQuery(BaseModel):
+    """Which run's result, and how long to wait for it."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+    run_id: RunIdText | None = None
+    wait_ms: QueryWaitMs = 0
+
+
+class StartWorkflow(BaseModel):
+    """A start. Without `version` the routed one; without `workflow_id` one that follows from the idempotency key."""
+
+    model_config = _BODY
+    workflow_type: Name
+    workflow_id: Name | None = None
+    input: Any = Field(default=None, description=f"Any JSON value, at most {limits.PAYLOAD_BYTES_MAX} bytes of text.")
+    version: VersionText | None = None
+    id_conflict: Literal["reject", "use_existing"] = Field(
+        default="reject", description="What this start means while another run of the workflow id is open."
+    )
+    wait: Literal["accepted", "closed"] = "accepted"
+    wait_ms: WaitMs = Field(default=limits.REPLY_WAIT_MS, description="Longest wait for the result with `wait: closed`.")
+
+
+class RouteTo(BaseModel):
+    """The version that new starts of the type shall run on."""
+
+    model_config = _BODY
+    version: VersionText
+
+
+class Failure(BaseModel):
+    """Why a run failed."""
+
+    model_config = _ANSWER
+    kind: str
+    message: str
+    details: Any = None
+
+
+class StartedWorkflow(BaseModel):
+    """The run that the start means; `result` and `failure` when its end was waited for and came."""
+
+    model_config = _ANSWER
+    workflow_id: str
+    run_id: str
+    version: str
+    status: str
+    result: Any = None
+    failure: Failure | None = None
+
+
+class SignalledWorkflow(BaseModel):
+    """The signal is event `seq` of the run's history."""
+
+    model_config = _ANSWER
+    workflow_id: str
+    run_id: str
+    seq: int
+
+
+class LoadedTypeAnswer(BaseModel):
+    """One workflow type of a loaded version, as first recorded."""
+
+    model_config = _ANSWER
+    workflow_type: str
+    version: str
+    manifest_digest: str
+    deployed_at: int
+
+
+class LoadedPackage(BaseModel):
+    """The version is loaded and routed. Both flags false: nothing changed."""
+
+    model_config = _ANSWER
+    records: Sequence[LoadedTypeAnswer]
+    freshly_loaded: bool
+    route_changed: bool
+    warnings: Sequence[str]
+
+
+class VersionAnswer(BaseModel):
+    """One workflow type of one loaded version, and whether new starts of the type run on it."""
+
+    model_config = _ANSWER
+    workflow_type: str
+    version: str
+    route_active: bool
+    deployed_at: int
+    manifest_digest: str
+
+
+class VersionsAnswer(BaseModel):
+    """The loaded versions, in the order of their first deploy."""
+
+    model_config = _ANSWER
+    versions: Sequence[VersionAnswer]
+
+
+class RoutedType(BaseModel):
+    """Where new starts of the type go now."""
+
+    model_config = _ANSWER
+    workflow_type: str
+    version: str
+    previous_version: str | None
+    route_epoch: int
+    route_changed: bool
+
+
+class WorkflowResult(BaseModel):
+    """How a run ended; while it is open, its status alone."""
+
+    model_config = _ANSWER
+    workflow_id: str
+    run_id: str
+    status: str
+    result: Any = None
+    failure: Failure | None = None
+
+
+class PendingWork(BaseModel):
+    """What a run waits for, in numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    activities: int = 0
+    timers: int = 0
+    children: int = 0
+    signals: int = 0
+
+
+class Divergence(BaseModel):
+    """Why a run is blocked: what its history says and what its code did."""
+
+    model_config = _ANSWER
+    expected: str
+    found: str
+
+
+class WorkflowDescription(BaseModel):
+    """A run as its owner sees it. Times are milliseconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    version: str
+    status: str
+    waits_for: str | None = None
+    started_at: int
+    closed_at: int | None = None
+    result: Any = None
+    failure: Failure | None = None
+    blocked: Divergence | None = None
+    pending: PendingWork
+    history_length: int
+    resident: bool
+
+
+class HistoryEvent(BaseModel):
+    """One event. Payloads inside `data` are `{content_type, json}` or `{content_type, base64}`."""
+
+    model_config = _ANSWER
+    seq: int
+    type: str
+    recorded_at: int
+    chain: str
+    data: Mapping[str, Any]
+
+
+class WorkflowHistory(BaseModel):
+    """Part of a history; it goes on at `next_seq`."""
+
+    model_config = _ANSWER
+    events: Sequence[HistoryEvent]
+    next_seq: int | None = None
+
+
+class Alive(BaseModel):
+    """The process works."""
+
+    model_config = _ANSWER
+    alive: Literal[True] = True
+
+
+class Ready(BaseModel):
+    """A start would work, in each of so many partitions."""
+
+    model_config = _ANSWER
+    ready: Literal[True] = True
+    partitions: int
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem. `code` is stable; beside these members stand those that the code defines."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str

@@ -1,0 +1,122 @@
+"""Deploying packages, listing versions, routing types: calls to the catalog."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from aion_common import limits
+from aion_common.ids import Namespace, Version, WorkflowType
+from aion_common.records.catalog import LoadPackage, RouteType
+from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, RouteAccepted
+from aion_gateway.http.bodies import content_type_of, json_body, pieces
+from aion_gateway.http.fields import TAKES_KEY, PathName, TheGateway, command_id_of
+from aion_gateway.http.models import (
+    LoadedPackage,
+    LoadedTypeAnswer,
+    NamespaceQuery,
+    RoutedType,
+    RouteTo,
+    VersionAnswer,
+    VersionsAnswer,
+    VersionsQuery,
+)
+from aion_gateway.http.openapi import described_bytes, described_json, problems
+from aion_gateway.http.problems import invalid, key_reused, refused, refused_by
+from aion_gateway.uploads import upload
+
+router = APIRouter(tags=["packages"])
+
+ARCHIVE_TYPES = ("application/octet-stream", "application/zip")
+_ARCHIVE: dict[str, Any] = {content_type: {"type": "string", "format": "binary"} for content_type in ARCHIVE_TYPES}
+
+
+@router.post(
+    "/v1/packages",
+    dependencies=[TAKES_KEY],
+    response_model=LoadedPackage,
+    responses=problems(RejectionCode.INVALID_PACKAGE, RejectionCode.MANIFEST_MISMATCH, RejectionCode.PAYLOAD_TOO_LARGE),
+    openapi_extra=described_bytes(_ARCHIVE, required=True),
+)
+async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Query()], gateway: TheGateway) -> LoadedPackage:
+    """Load the `.aion` archive in the body and route its workflow types to it."""
+    if content_type_of(request) not in {None, *ARCHIVE_TYPES}:
+        raise invalid("Content-Type", f"must be {' or '.join(ARCHIVE_TYPES)}")
+    archive = pieces(request, limits.ARCHIVE_BYTES_MAX)
+    package = await upload(gateway.sender, gateway.around.topics, archive)
+    if package is None:
+        detail = "the body is empty, an .aion archive was expected"
+        raise refused(RejectionCode.INVALID_PACKAGE, detail, reason=detail)
+    namespace = Namespace(query.namespace)
+    answer = await gateway.commands.ask_catalog(command_id_of(request, namespace), namespace, LoadPackage(package=package))
+    match answer:
+        case PackageAccepted():
+            return LoadedPackage(
+                records=[
+                    LoadedTypeAnswer(
+                        workflow_type=record.workflow_type,
+                        version=record.version,
+                        manifest_digest=record.manifest_digest,
+                        deployed_at=record.deployed_at,
+                    )
+                    for record in answer.records
+                ],
+                freshly_loaded=answer.freshly_loaded,
+                route_changed=answer.route_changed,
+                warnings=list(answer.warnings),
+            )
+        case Rejection():
+            raise refused_by(answer)
+        case _:
+            raise key_reused()
+
+
+@router.get("/v1/versions", response_model=VersionsAnswer, responses=problems())
+async def list_versions(query: Annotated[VersionsQuery, Query()], gateway: TheGateway) -> VersionsAnswer:
+    """The loaded versions, of one workflow type or of all."""
+    workflow_type = None if query.workflow_type is None else WorkflowType(query.workflow_type)
+    listed = await gateway.versions.listed(Namespace(query.namespace), workflow_type)
+    return VersionsAnswer(
+        versions=[
+            VersionAnswer(
+                workflow_type=one.workflow_type,
+                version=one.version,
+                route_active=one.route_active,
+                deployed_at=one.deployed_at,
+                manifest_digest=one.manifest_digest,
+            )
+            for one in listed
+        ]
+    )
+
+
+@router.put(
+    "/v1/routes/{workflow_type}",
+    dependencies=[TAKES_KEY],
+    response_model=RoutedType,
+    responses=problems(RejectionCode.UNKNOWN_VERSION, RejectionCode.UNKNOWN_WORKFLOW_TYPE),
+    openapi_extra=described_json(RouteTo),
+)
+async def route_type(
+    request: Request,
+    workflow_type: PathName,
+    query: Annotated[NamespaceQuery, Query()],
+    gateway: TheGateway,
+) -> RoutedType:
+    """Route new starts of the type to a loaded version."""
+    body = await json_body(request, RouteTo)
+    namespace = Namespace(query.namespace)
+    wish = RouteType(workflow_type=WorkflowType(workflow_type), version=Version(body.version))
+    answer = await gateway.commands.ask_catalog(command_id_of(request, namespace), namespace, wish)
+    match answer:
+        case RouteAccepted():
+            return RoutedType(
+                workflow_type=answer.workflow_type,
+                version=answer.version,
+                previous_version=answer.previous_version,
+                route_epoch=answer.route_epoch,
+                route_changed=answer.route_changed,
+            )
+        case Rejection():
+            raise refused_by(answer)
+        case _:
+            raise key_reused()

@@ -1,0 +1,156 @@
+"""Starting workflows, and reading what their owners know of them."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated
+
+import httpx
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from aion_common import limits
+from aion_common.errors import Unavailable
+from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType, run_id_of, workflow_id_of
+from aion_common.records.commands import IdConflict, StartRun
+from aion_common.records.common import JSON, Payload, json_payload
+from aion_common.records.replies import Rejection, RejectionCode, StartAccepted
+from aion_gateway.gateway import Gateway
+from aion_gateway.http.bodies import json_body, too_large
+from aion_gateway.http.fields import TAKES_KEY, PathName, TheGateway, command_id_of
+from aion_gateway.http.models import (
+    HistoryQuery,
+    NamespaceQuery,
+    ResultQuery,
+    RunQuery,
+    StartedWorkflow,
+    StartWorkflow,
+    WorkflowDescription,
+    WorkflowHistory,
+    WorkflowResult,
+)
+from aion_gateway.http.openapi import described_json, problems
+from aion_gateway.http.problems import key_reused, refused_by
+from aion_gateway.json_text import BadJson, JsonText, known_members_of, object_text
+
+router = APIRouter(tags=["workflows"])
+
+_END = ("result", "failure")
+
+
+@router.post(
+    "/v1/workflows",
+    dependencies=[TAKES_KEY],
+    status_code=201,
+    response_model=StartedWorkflow,
+    responses=problems(
+        RejectionCode.ALREADY_STARTED,
+        RejectionCode.UNKNOWN_WORKFLOW_TYPE,
+        RejectionCode.UNKNOWN_VERSION,
+        RejectionCode.PAYLOAD_TOO_LARGE,
+    )
+    | {202: {"model": StartedWorkflow, "description": "Accepted; with `wait: closed`: the wait ran out."}},
+    openapi_extra=described_json(StartWorkflow),
+)
+async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Query()], gateway: TheGateway) -> Response:
+    """Start a run. It is in the log when this answers."""
+    body = await json_body(request, StartWorkflow, exact={"input"})
+    namespace = Namespace(query.namespace)
+    command_id = command_id_of(request, namespace)
+    workflow_id = workflow_id_of(command_id) if body.workflow_id is None else WorkflowId(body.workflow_id)
+    start = StartRun(
+        workflow_type=WorkflowType(body.workflow_type),
+        version=None if body.version is None else Version(body.version),
+        input=_payload(body.input),
+        id_conflict=IdConflict(body.id_conflict),
+    )
+    answer = await gateway.commands.ask_owner(command_id, namespace, workflow_id, start)
+    match answer:
+        case StartAccepted():
+            if answer.created and answer.run_id != run_id_of(namespace, workflow_id, command_id):
+                raise key_reused()
+        case Rejection():
+            raise refused_by(answer)
+        case _:
+            raise key_reused()
+    started = {"workflow_id": workflow_id, "run_id": answer.run_id, "version": answer.version, "status": "running"}
+    if body.wait == "accepted":
+        return Response(object_text(started), 201, media_type=JSON)
+    closed = await _closed(gateway, namespace, workflow_id, answer.run_id, body.wait_ms)
+    return Response(object_text(started | closed), 201 if "status" in closed else 202, media_type=JSON)
+
+
+@router.get(
+    "/v1/workflows/{workflow_id}",
+    response_model=WorkflowDescription,
+    responses=problems(RejectionCode.NOT_FOUND),
+)
+async def describe_workflow(workflow_id: PathName, query: Annotated[RunQuery, Query()], gateway: TheGateway) -> Response:
+    """The run as it is now."""
+    return await _from_owner(gateway, workflow_id, "description", _query_of(query.namespace, workflow_id, query.run_id))
+
+
+@router.get(
+    "/v1/workflows/{workflow_id}/history",
+    response_model=WorkflowHistory,
+    responses=problems(RejectionCode.NOT_FOUND),
+)
+async def read_history(workflow_id: PathName, query: Annotated[HistoryQuery, Query()], gateway: TheGateway) -> Response:
+    """The run's events in order, from `from_seq` on; with `encoding=avro` the records' own bytes."""
+    asked = {"from_seq": query.from_seq, "limit": query.limit, "encoding": query.encoding}
+    chosen = {name: str(value) for name, value in asked.items() if value is not None}
+    of_run = _query_of(query.namespace, workflow_id, query.run_id)
+    return await _from_owner(gateway, workflow_id, "history", {**of_run, **chosen})
+
+
+@router.get(
+    "/v1/workflows/{workflow_id}/result",
+    response_model=WorkflowResult,
+    responses=problems(RejectionCode.NOT_FOUND) | {202: {"model": WorkflowResult, "description": "The run is open still."}},
+)
+async def read_result(workflow_id: PathName, query: Annotated[ResultQuery, Query()], gateway: TheGateway) -> Response:
+    """How the run ended; waits up to `wait_ms` for its end."""
+    of_run = _query_of(query.namespace, workflow_id, query.run_id)
+    return await _from_owner(gateway, workflow_id, "result", of_run, wait_ms=query.wait_ms)
+
+
+def _payload(value: object) -> Payload | None:
+    """The input as it came; None when there was none. Raises Refused when it is too large."""
+    if value is None:
+        return None
+    assert isinstance(value, JsonText), "the input is kept as text"
+    text = value.text.encode()
+    if len(text) > limits.PAYLOAD_BYTES_MAX:
+        raise too_large(limits.PAYLOAD_BYTES_MAX)
+    return json_payload(text)
+
+
+def _query_of(namespace: str, workflow_id: str, run_id: str | None) -> dict[str, str]:
+    of_workflow = {"namespace": namespace, "workflow_id": workflow_id}
+    return of_workflow if run_id is None else {**of_workflow, "run_id": run_id}
+
+
+async def _from_owner(
+    gateway: Gateway, workflow_id: str, what: str, query: Mapping[str, str], *, wait_ms: int | None = None
+) -> Response:
+    """The owner's answer as it is."""
+    partition = gateway.commands.partition_of(Namespace(query["namespace"]), WorkflowId(workflow_id))
+    answer = await gateway.owners.ask(partition, what, query, wait_ms=wait_ms)
+    return Response(answer.body, answer.status, media_type=answer.content_type)
+
+
+async def _closed(
+    gateway: Gateway, namespace: Namespace, workflow_id: WorkflowId, run_id: RunId, wait_ms: int
+) -> dict[str, object]:
+    """Status, and result or failure, of a run that closes within the wait; else nothing. The start itself is in the log,
+    so this never fails."""
+    partition = gateway.commands.partition_of(namespace, workflow_id)
+    query = _query_of(namespace, workflow_id, run_id)
+    try:
+        async with asyncio.timeout((wait_ms + limits.OWNER_HTTP_MS) / 1000):
+            answer = await gateway.owners.ask(partition, "result", query, wait_ms=wait_ms)
+        if answer.status != httpx.codes.OK:
+            return {}
+        members = known_members_of(answer.body, exact=_END)
+    except (TimeoutError, Unavailable, BadJson):
+        return {}
+    return {name: members[name] for name in ("status", *_END) if name in members}

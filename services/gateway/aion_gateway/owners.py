@@ -1,0 +1,141 @@
+"""Who owns a partition, and how to ask: the newest owner epoch in `aion.owners`, and HTTP to its address.
+
+Everything asked here is a read, so a try that failed in whatever way is followed by another one, to whoever is the owner
+then, until the time is up. A newer owner ends a try at once: the old one may hang.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Never
+
+import httpx
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from aion_common import limits
+from aion_common.errors import Unavailable
+from aion_common.kafka.api import Log
+from aion_common.kafka.topics import Topics
+from aion_common.records.owners import Owner
+from aion_gateway.tail import Place, Tail
+
+logger = structlog.get_logger()
+
+_TRY_AGAIN = frozenset({421, 502, 503, 504})
+"""Statuses that say nothing about the run: another owner, or the same one a moment later, will do better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerAnswer:
+    """What an owner said, to be passed on as it is."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Readiness(BaseModel):
+    """The answer of an executor to `GET /ready`: its name, and partition in decimal -> owner epoch."""
+
+    member: str
+    owned: Mapping[str, int]
+
+
+class Owners:
+    """The newest owner of each partition. `run` it in a task. The client's pool is the caller's to close."""
+
+    def __init__(self, log: Log, topics: Topics, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._newest: dict[int, Owner] = {}
+        self._changed = asyncio.Event()
+        self._tries: dict[int, set[asyncio.Timeout]] = {}
+        self.tail = Tail(log, topics, Place(topic=topics.owners, partition=0, from_end=False), self._take)
+
+    async def run(self) -> Never:
+        """Follow the owners until cancelled."""
+        await self.tail.run()
+
+    def newest(self, partition: int) -> Owner | None:
+        """The owner with the newest epoch known; None while there was none ever."""
+        return self._newest.get(partition)
+
+    async def ask(self, partition: int, what: str, query: Mapping[str, str], *, wait_ms: int | None = None) -> OwnerAnswer:
+        """Ask the owner `GET /partitions/<partition>/<what>?<query>` and return its answer, refusals included.
+
+        With `wait_ms` the owner is asked to wait so long for what is asked; the query gets what is left of it at each
+        try. Raises Unavailable when no owner answered within limits.REPLY_WAIT_MS beyond the wait.
+        """
+        loop = asyncio.get_running_loop()
+        wait_until = loop.time() + (wait_ms or 0) / 1000
+        deadline = wait_until + limits.REPLY_WAIT_MS / 1000
+        pause_ms = limits.OWNER_RETRY_MIN_MS
+        while True:
+            owner = self._newest.get(partition)
+            left_ms = max(0, round((wait_until - loop.time()) * 1000))
+            if owner is not None:
+                asked = query if wait_ms is None else {**query, "wait_ms": str(left_ms)}
+                until = min(deadline, loop.time() + (left_ms + limits.OWNER_HTTP_MS) / 1000)
+                answer = await self._try(owner, what, asked, until)
+                if answer is not None:
+                    return answer
+            if loop.time() >= deadline:
+                raise Unavailable(f"no owner of partition {partition} answered in time")
+            if self._newest.get(partition) == owner:
+                await self._pause(min(loop.time() + pause_ms / 1000, deadline))
+                pause_ms = min(pause_ms * 2, limits.OWNER_RETRY_MAX_MS)
+
+    async def readiness(self, address: str) -> Readiness:
+        """What the executor at the address says of itself. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(limits.OWNER_READY_MS / 1000):
+                response = await self._client.get(f"http://{address}/ready")
+            if response.status_code != httpx.codes.OK:
+                raise Unavailable(f"the executor at {address} is not ready")
+            return Readiness.model_validate_json(response.content)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError) as error:
+            raise Unavailable(f"the executor at {address} does not answer") from error
+
+    async def _try(self, owner: Owner, what: str, query: Mapping[str, str], until: float) -> OwnerAnswer | None:
+        url = f"http://{owner.address}/partitions/{owner.partition}/{what}"
+        try:
+            async with asyncio.timeout_at(until) as scope:
+                with self._interruptible(owner.partition, scope):
+                    response = await self._client.get(url, params=query)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            logger.info("owner did not answer", partition=owner.partition, address=owner.address, reason=repr(error))
+            return None
+        if response.status_code in _TRY_AGAIN:
+            return None
+        content_type = response.headers.get("content-type", "application/octet-stream")
+        return OwnerAnswer(status=response.status_code, content_type=content_type, body=response.content)
+
+    @contextmanager
+    def _interruptible(self, partition: int, scope: asyncio.Timeout) -> Iterator[None]:
+        tries = self._tries.setdefault(partition, set())
+        tries.add(scope)
+        try:
+            yield
+        finally:
+            tries.discard(scope)
+
+    async def _pause(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, record: object) -> None:
+        if not isinstance(record, Owner):
+            return
+        known = self._newest.get(record.partition)
+        if known is not None and known.owner_epoch >= record.owner_epoch:
+            return
+        self._newest[record.partition] = record
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for scope in self._tries.get(record.partition, ()):
+            if not scope.expired():
+                scope.reschedule(asyncio.get_running_loop().time())

@@ -1,0 +1,1 @@
+"""`aion-server`: sets a cluster up, runs the services, and brings a broker for development."""

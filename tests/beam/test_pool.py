@@ -1,0 +1,135 @@
+"""VMs come on first use, come again when they die, and nobody waits for an answer that cannot come."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import structlog.testing
+
+from aion_beam.frames import CaughtUp, Completed, Diverged
+from aion_beam.pool import PackageKey
+from aion_common.errors import BadPackage, Unavailable
+from aion_common.ids import Version
+from beam.bench import KEY, Bench, turn, waits_for
+from support import eventually
+
+
+async def test_a_killed_vm_is_told_once_and_comes_again(bench: Bench) -> None:
+    runs = [bench.start("two_signals") for _ in range(3)]
+    for run in runs:
+        await bench.next(run)
+    bench.signal(runs[0], 2, "a")
+    await bench.next(runs[0])
+    (pid,) = bench.pool.vm_pids().values()
+    os.kill(pid, signal.SIGKILL)
+    lost, reason = await bench.listener.gone.get()
+    assert lost == runs
+    assert reason
+    again = bench.start("two_signals", b"null", turn(1, end=waits_for("a")))
+    assert await bench.next(again) == CaughtUp(activation=again)
+    assert bench.pool.vm_pids()[KEY] != pid
+    assert bench.listener.gone.empty()
+    assert all(bench.listener.is_quiet(run) for run in runs)
+
+
+async def test_what_a_void_activation_is_told_goes_nowhere(bench: Bench) -> None:
+    run = bench.start("two_signals")
+    await bench.next(run)
+    os.kill(bench.pool.vm_pids()[KEY], signal.SIGKILL)
+    await bench.listener.gone.get()
+    bench.signal(run, 3, "a")
+    bench.pool.kill(run)
+    assert await bench.settled(run)
+
+
+async def test_a_vm_that_does_not_answer_is_killed(bench: Bench) -> None:
+    run = bench.start("two_signals")
+    await bench.next(run)
+    os.kill(bench.pool.vm_pids()[KEY], signal.SIGSTOP)
+    lost, _ = await bench.listener.gone.get()
+    assert lost == [run]
+    assert isinstance(await bench.run("answer"), Completed)
+
+
+async def test_a_vm_with_nothing_but_busy_runs_answers_its_pings(bench: Bench) -> None:
+    busy = [bench.start("forever") for _ in range(10)]
+    assert isinstance(await bench.run("busy"), Completed)
+    assert bench.listener.gone.empty()
+    assert len(bench.pool.vm_pids()) == 1
+    for run in busy:
+        bench.pool.kill(run)
+
+
+async def test_starts_and_deliveries_wait_for_the_vm(bench: Bench) -> None:
+    run = bench.start("two_signals")
+    bench.signal(run, 2, "b", b"2")
+    bench.signal(run, 3, "a", b"1")
+    killed = bench.start("two_signals")
+    bench.pool.kill(killed)
+    assert bench.pool.vm_pids() == {}
+    outcomes = [await bench.next(run) for _ in range(3)]
+    assert outcomes[-1] == Completed(activation=run, observed_seq=3, json=b"[1,2]")
+    assert await bench.settled(killed)
+
+
+async def test_a_package_that_is_not_reachable_is_asked_for_again(bench: Bench) -> None:
+    bench.shelf.errors = [Unavailable("no broker"), Unavailable("no broker")]
+    assert isinstance(await bench.run("answer"), Completed)
+    assert bench.shelf.errors == []
+
+
+async def test_a_package_that_is_of_no_use_blocks_its_runs(bench: Bench) -> None:
+    bench.shelf.errors = [BadPackage("the archive is torn")]
+    runs = [bench.start("answer"), bench.start("park")]
+    for run in runs:
+        assert await bench.next(run) == Diverged(
+            activation=run, expected=f"the package {KEY.version} can be loaded", found="the archive is torn"
+        )
+    assert isinstance(await bench.run("answer"), Completed)
+
+
+async def test_a_module_that_does_not_load_blocks_the_run(bench: Bench) -> None:
+    bench.shelf.package = replace(bench.shelf.package, modules=(("flows", b"not a beam"),))
+    outcome = await bench.run("answer")
+    assert isinstance(outcome, Diverged)
+    assert "the module flows does not load" in outcome.found
+
+
+async def test_a_module_of_the_vm_is_not_replaced(bench: Bench) -> None:
+    bench.shelf.package = replace(bench.shelf.package, modules=(("lists", b""), *bench.shelf.package.modules))
+    outcome = await bench.run("answer")
+    assert isinstance(outcome, Diverged)
+    assert outcome.found == "the module lists belongs to the VM"
+
+
+async def test_each_version_has_a_vm_of_its_own(bench: Bench) -> None:
+    other = PackageKey(namespace=KEY.namespace, version=Version("1" * 64))
+    bench.pool.warm(other)
+    await bench.run("answer")
+    while len(bench.pool.vm_pids()) < 2:
+        await bench.run("answer")
+    assert set(bench.pool.vm_pids()) == {KEY, other}
+
+
+async def test_a_stopped_version_says_nothing_more(bench: Bench) -> None:
+    run = bench.start("two_signals")
+    await bench.next(run)
+    pid = bench.pool.vm_pids()[KEY]
+    bench.pool.stop_version(KEY)
+    bench.pool.stop_version(KEY)
+    bench.signal(run, 3, "a")
+    assert await bench.settled(run)
+    assert bench.listener.gone.empty()
+    assert bench.pool.vm_pids()[KEY] != pid
+
+
+async def test_what_a_run_prints_is_logged(bench: Bench) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await bench.run("prints")
+        lines = await eventually(lambda: printed(logs) if len(printed(logs)) == 50 else None)
+    assert lines == [f"line {n} of the workflow" for n in range(1, 51)]
+
+
+def printed(logs: Sequence[Mapping[str, object]]) -> list[object]:
+    return [log["line"] for log in logs if log["event"] == "VM printed"]

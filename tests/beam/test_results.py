@@ -1,0 +1,110 @@
+"""How a run ends: every kind of result and of failure, as a real VM tells it."""
+
+import json
+
+import pytest
+
+from aion_beam.frames import Completed, Failed
+from aion_common.ids import WorkflowType
+from beam.bench import Bench
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        ("answer", 42),
+        ("ok_value", {"answer": 42, "list": [1.5, None, "text", {"a": 1}, ["a", True]]}),
+        ("busy", "done"),
+        ("prints", "printed"),
+        ("lazy", [[1, 2], [["a", [1]]], 0, 3, 0]),
+        ("lost_link", "oops"),
+    ],
+)
+async def test_a_result_is_json(bench: Bench, function: str, result: object) -> None:
+    outcome = await bench.run(function)
+    assert isinstance(outcome, Completed), outcome
+    assert json.loads(outcome.json) == result
+    assert outcome.observed_seq == 1
+
+
+async def test_the_argument_is_the_inputs_bytes(bench: Bench) -> None:
+    argument = '{"name": "Ünal", "n": [1, 2]}'.encode()
+    outcome = await bench.run("echo", argument)
+    assert isinstance(outcome, Completed)
+    assert outcome.json == argument
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "message"),
+    [
+        ("error_value", "error", '{"code":7}'),
+        ("error_text", "error", "no stock"),
+        ("crash_error", "crash", "error: {boom,1} in flows:crash_error/1"),
+        ("crash_exit", "crash", "exit: gone in flows:crash_exit/1"),
+        ("crash_throw", "crash", "throw: ball in flows:crash_throw/1"),
+        ("undefined_call", "crash", "error: undef in nowhere:to_be_found/1"),
+        ("kills_itself", "crash", "the run's process was killed by other code"),
+        ("hungry", "limit", "the run's heap went over 8388608 bytes"),
+        ("big_result", "limit", "the result has 300002 bytes of JSON; 262144 are allowed"),
+    ],
+)
+async def test_a_failure_says_why(bench: Bench, function: str, kind: str, message: str) -> None:
+    outcome = await bench.run(function)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.kind, outcome.message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    ("function", "part"), [("bad_result", "at value.items[1] is a process"), ("bad_error", "at value is a function")]
+)
+async def test_what_json_cannot_hold_is_named(bench: Bench, function: str, part: str) -> None:
+    outcome = await bench.run(function)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "bad_result"
+    assert part in outcome.message
+
+
+async def test_a_crash_has_details(bench: Bench) -> None:
+    outcome = await bench.run("crash_error")
+    assert isinstance(outcome, Failed)
+    assert outcome.details is not None
+    details = json.loads(outcome.details)
+    assert (details["class"], details["reason"]) == ("error", "{boom,1}")
+    assert "crash_error" in details["stacktrace"]
+
+
+async def test_an_error_value_is_kept_as_details(bench: Bench) -> None:
+    outcome = await bench.run("error_value")
+    assert isinstance(outcome, Failed)
+    assert outcome.details == b'{"code":7}'
+
+
+async def test_a_long_message_is_cut_between_characters(bench: Bench) -> None:
+    outcome = await bench.run("long_error")
+    assert isinstance(outcome, Failed)
+    assert outcome.message == "é" * 2048
+
+
+async def test_a_type_without_entry_fails(bench: Bench) -> None:
+    outcome = await bench.run("nothing_of_the_kind")
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "bad_entry"
+    assert "nothing_of_the_kind" in outcome.message
+
+
+async def test_an_entry_that_is_not_exported_fails(bench: Bench) -> None:
+    bench.shelf.package = type(bench.shelf.package)(
+        modules=bench.shelf.package.modules, entries={WorkflowType("ghost"): ("flows", "ghost")}
+    )
+    outcome = await bench.run("ghost")
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.message) == ("bad_entry", "flows:ghost/1 is not exported by the package")
+
+
+async def test_neighbours_of_a_run_that_fails_go_on(bench: Bench) -> None:
+    parked = bench.start("park")
+    await bench.next(parked)
+    assert isinstance(await bench.run("hungry"), Failed)
+    assert isinstance(await bench.run("kills_itself"), Failed)
+    bench.signal(parked, 3, "go")
+    assert isinstance(await bench.next(parked), Completed)

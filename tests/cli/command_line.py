@@ -1,0 +1,44 @@
+"""Runs `aion` in this process, as the program would: arguments in; exit code, stdout and stderr out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from aion_cli.app import run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """The words of each line of stdout."""
+        return [line.split() for line in self.out.splitlines()]
+
+
+CommandLine = Callable[..., Outcome]
+
+
+def command_line(capsys: pytest.CaptureFixture[str], *, url: str | None = None) -> CommandLine:
+    """`aion` against the gateway at `url`; pauses between tries take no time."""
+
+    def aion(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        before = ["--url", url] if url is not None else []
+        with pytest.raises(SystemExit) as end:
+            run([*before, *arguments], pause=lambda _seconds: None)
+        printed = capsys.readouterr()
+        code = end.value.code
+        return Outcome(code=code if isinstance(code, int) else 0, out=printed.out, err=printed.err)
+
+    return aion

@@ -1,0 +1,231 @@
+"""The client sends what the API defines, repeats what is safe to repeat with the same key, and raises what was refused."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from aion_client import Client, InvalidCall, Problem, Retry, UnexpectedAnswer, Unreachable
+from aion_common.limits import CLIENT_PAUSE_MAX_MS, CLIENT_TRIES_MAX, CLIENT_WAIT_TRIES_MAX
+from cli.scripted_gateway import DROP, Answer, ScriptedGateway, problem, scripted_gateway
+
+STARTED = {"workflow_id": "o-1", "run_id": "a" * 32, "version": "b" * 64, "status": "running"}
+
+
+@pytest.fixture
+def gateway() -> Iterator[ScriptedGateway]:
+    with scripted_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(gateway: ScriptedGateway, pauses: list[float]) -> Iterator[Client]:
+    with Client(gateway.url, namespace="shop", pause=pauses.append) as client:
+        yield client
+
+
+def test_a_start_sends_only_what_was_given(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(Answer(status=201, body=STARTED), Answer(status=201, body=STARTED | {"result": 5}))
+    assert client.start("order")["run_id"] == "a" * 32
+    assert client.start("order", input=None, workflow_id="ö/1", id_conflict="use_existing", wait_ms=7)["result"] == 5
+    assert gateway.calls == ["POST /v1/workflows?namespace=shop"] * 2
+    assert gateway.requests[0].json == {"workflow_type": "order"}
+    assert gateway.requests[1].json == {
+        "workflow_type": "order",
+        "input": None,
+        "workflow_id": "ö/1",
+        "id_conflict": "use_existing",
+        "wait": "closed",
+        "wait_ms": 7,
+    }
+
+
+def test_numbers_arrive_as_they_are(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(Answer(status=201, body=STARTED))
+    client.start("order", input=[10**40, 0.1])
+    assert b'"input":[10000000000000000000000000000000000000000,0.1]' in gateway.requests[0].body
+
+
+def test_a_signal_without_payload_has_no_body(gateway: ScriptedGateway, client: Client) -> None:
+    signalled = {"workflow_id": "o-1", "run_id": "a" * 32, "seq": 2}
+    gateway.script(Answer(status=202, body=signalled), Answer(status=202, body=signalled))
+    client.signal("o-1", "release")
+    client.signal("o-1", "release", None, run_id="a" * 32)
+    assert gateway.requests[0].body == b""
+    assert "Content-Type" not in gateway.requests[0].headers
+    assert gateway.requests[1].body == b"null"
+    assert gateway.calls[1] == f"POST /v1/workflows/o-1/signals/release?namespace=shop&run_id={'a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "path"),
+    [("a/b c", "a%2Fb%20c"), ("..", "%2E%2E"), (".", "%2E"), ("größe?#%", "gr%C3%B6%C3%9Fe%3F%23%25")],
+)
+def test_any_workflow_id_is_one_segment(gateway: ScriptedGateway, client: Client, workflow_id: str, path: str) -> None:
+    gateway.script(Answer(body={"status": "running"}))
+    client.result(workflow_id)
+    assert gateway.calls == [f"GET /v1/workflows/{path}/result?namespace=shop&wait_ms=0"]
+
+
+def test_an_archive_is_sent_whole_with_its_length(gateway: ScriptedGateway, client: Client) -> None:
+    archive, sent = bytes(range(256)) * 1_000, list[int]()
+    gateway.script(Answer(body={"records": [], "freshly_loaded": True, "route_changed": True, "warnings": []}))
+    client.deploy(archive, on_sent=sent.append)
+    assert gateway.requests[0].body == archive
+    assert gateway.requests[0].headers["Content-Length"] == str(len(archive))
+    assert sent[-1] == len(archive)
+
+
+def test_an_address_with_a_path_is_kept(gateway: ScriptedGateway) -> None:
+    gateway.script(Answer(body={"versions": []}))
+    with Client(f"{gateway.url}/aion/") as client:
+        assert client.versions("order") == []
+    assert gateway.calls == ["GET /aion/v1/versions?namespace=default&workflow_type=order"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Answer(status=DROP),
+        problem("unavailable", 503, idempotency_key="k"),
+        problem("shutting_down", 503),
+        problem("overloaded", 429),
+    ],
+)
+def test_what_is_safe_to_repeat_is_repeated_with_the_same_key(gateway: ScriptedGateway, client: Client, first: Answer) -> None:
+    gateway.script(first, first, Answer(status=201, body=STARTED))
+    assert client.start("order", input=1)["workflow_id"] == "o-1"
+    assert len({request.key for request in gateway.requests}) == 1
+    assert len({request.body for request in gateway.requests}) == 1
+
+
+def test_each_call_has_a_key_of_its_own_unless_one_is_given(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(*[Answer(status=201, body=STARTED)] * 3)
+    client.start("order")
+    client.start("order")
+    client.start("order", idempotency_key="mine-ü")
+    keys = [request.headers["Idempotency-Key"] for request in gateway.requests]
+    assert len(set(keys)) == 3
+    assert keys[2].encode("latin-1").decode() == "mine-ü"
+
+
+def test_tries_are_bounded_and_pauses_double(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
+    gateway.script(*[problem("unavailable", 503)] * CLIENT_TRIES_MAX)
+    with pytest.raises(Problem, match="unavailable"):
+        client.start("order")
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6]
+
+
+def test_a_pause_asked_for_is_kept_within_the_limit(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
+    later = problem("overloaded", 429)
+    gateway.script(
+        Answer(status=429, body=later.body, headers={"Retry-After": "1"}),
+        Answer(status=429, body=later.body, headers={"Retry-After": "9000"}),
+        Answer(body={"versions": []}),
+    )
+    client.versions()
+    assert pauses == [1.0, CLIENT_PAUSE_MAX_MS / 1_000]
+
+
+def test_a_refusal_is_not_repeated_and_keeps_its_fields(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(problem("unknown_version", 404, loaded=["c" * 64]))
+    with pytest.raises(Problem) as refusal:
+        client.route("order", "d" * 64)
+    assert (refusal.value.code, refusal.value.status) == ("unknown_version", 404)
+    assert refusal.value.fields == {"loaded": ["c" * 64]}
+    assert gateway.calls == ["PUT /v1/routes/order?namespace=shop"]
+    assert gateway.requests[0].json == {"version": "d" * 64}
+
+
+def test_a_server_that_is_gone_is_unreachable_and_named(pauses: list[float]) -> None:
+    with scripted_gateway() as gateway:
+        url = gateway.url
+    told: list[Retry] = []
+    client = Client(url, pause=pauses.append, on_retry=told.append)
+    with client, pytest.raises(Unreachable) as error:
+        client.signal("o-1", "release", idempotency_key="k-1")
+    assert error.value.url == url
+    assert error.value.idempotency_key == "k-1"
+    assert len(told) == len(pauses) == CLIENT_TRIES_MAX - 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised", "words"),
+    [
+        (Answer(status=502, body=b"<html>"), Problem, "http_502"),
+        (Answer(status=404, body={"detail": "Not Found"}), Problem, "http_404"),
+        (Answer(body=b"<html>"), UnexpectedAnswer, "no JSON"),
+        (Answer(body=[]), UnexpectedAnswer, "no JSON object"),
+        (Answer(body={"hello": 1}), UnexpectedAnswer, "has no field 'versions'"),
+    ],
+)
+def test_answers_of_another_server_are_told_apart(
+    gateway: ScriptedGateway, client: Client, answer: Answer, raised: type[Exception], words: str
+) -> None:
+    gateway.script(answer)
+    with pytest.raises(raised, match=words):
+        client.versions()
+
+
+def test_waiting_outlives_a_restart_and_ends_with_the_run(gateway: ScriptedGateway, client: Client) -> None:
+    open_answer = Answer(status=202, body={"status": "running"})
+    gateway.script(
+        open_answer,
+        *[Answer(status=DROP)] * (CLIENT_TRIES_MAX + 3),
+        open_answer,
+        Answer(body={"status": "completed", "result": 7}),
+    )
+    seen: list[str] = []
+    assert client.wait("o-1", on_open=lambda result: seen.append(result["status"]))["result"] == 7
+    assert seen == ["running", "running"]
+    assert set(gateway.calls) == {"GET /v1/workflows/o-1/result?namespace=shop&wait_ms=60000"}
+
+
+def test_waiting_gives_up_when_nothing_answers_for_long(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(*[problem("unavailable", 503)] * CLIENT_WAIT_TRIES_MAX)
+    with pytest.raises(Problem, match="unavailable"):
+        client.wait("o-1")
+
+
+def test_readiness_is_an_answer_not_an_error(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(
+        Answer(body={"ready": True, "partitions": 4}),
+        problem("unavailable", 503, reasons=["partition 1: nobody owns it yet"]),
+        problem("internal", 500),
+    )
+    assert client.ready() == {"ready": True, "reasons": []}
+    assert client.ready() == {"ready": False, "reasons": ["partition 1: nobody owns it yet"]}
+    with pytest.raises(Problem):
+        client.ready()
+
+
+def test_a_page_of_history_and_a_description_are_read(gateway: ScriptedGateway, client: Client) -> None:
+    description = STARTED | {"namespace": "shop", "workflow_type": "order", "started_at": 1}
+    gateway.script(Answer(body={"events": [], "next_seq": None}), Answer(body=description))
+    assert client.history("o-1", from_seq=3, limit=2) == {"events": [], "next_seq": None}
+    assert client.describe("o-1", run_id="a" * 32)["workflow_type"] == "order"
+    assert gateway.calls == [
+        "GET /v1/workflows/o-1/history?namespace=shop&from_seq=3&limit=2",
+        f"GET /v1/workflows/o-1?namespace=shop&run_id={'a' * 32}",
+    ]
+
+
+@pytest.mark.parametrize("url", ["localhost:7600", "ftp://x", "http://", "http://host:port", ""])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(InvalidCall, match="not an address"):
+        Client(url)
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", " a", "x" * 256])
+def test_what_is_no_key_is_refused(client: Client, key: str) -> None:
+    with pytest.raises(InvalidCall, match="idempotency key"):
+        client.start("order", idempotency_key=key)
+
+
+def test_what_is_no_json_is_refused(client: Client) -> None:
+    with pytest.raises(InvalidCall, match="cannot be sent as JSON"):
+        client.start("order", input=float("nan"))

@@ -1,0 +1,107 @@
+"""A whole small system around a gateway: memory log, scripted executor and catalog, one owner of all partitions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from aion_common.ids import Namespace, WorkflowId
+from aion_common.kafka.topics import Topics, wanted
+from aion_common.testing.memory_cluster import MemoryCluster
+from aion_common.testing.memory_log import MemoryLog
+from aion_gateway.app import create_app
+from aion_gateway.gateway import Gateway, Surroundings, open_gateway
+from gateway.scripted import Executors, ScriptedCatalog, ScriptedExecutor, ScriptedOwner, owner_record
+
+PARTITIONS = 3
+TOPICS = Topics("test.")
+ADDRESS = "executor-1:1000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """`http` speaks to the gateway; `executors` is the network behind it."""
+
+    cluster: MemoryCluster
+    log: MemoryLog
+    executor: ScriptedExecutor
+    catalog: ScriptedCatalog
+    executors: Executors
+    owner: ScriptedOwner
+    gateway: Gateway
+    http: httpx.AsyncClient
+
+    async def announce(self, partition: int, owner_epoch: int, member: str, address: str) -> None:
+        """Write to `aion.owners`, and wait until the gateway has read it."""
+        await self.announce_unseen(partition, owner_epoch, member, address)
+        await self.gateway.owners.tail.caught_up()
+
+    async def announce_unseen(self, partition: int, owner_epoch: int, member: str, address: str) -> None:
+        """Write to `aion.owners`."""
+        sender = await self.log.sender()
+        await sender.send(TOPICS.owners, 0, [owner_record(partition, owner_epoch, member, address)])
+
+    def partition_of(self, workflow_id: str) -> int:
+        """Of a workflow in the default namespace."""
+        return self.gateway.commands.partition_of(Namespace("default"), WorkflowId(workflow_id))
+
+
+@asynccontextmanager
+async def world(
+    *, reply_wait_ms: int = 30_000, in_flight_max: int = 100, partitions_owned: int = PARTITIONS
+) -> AsyncIterator[World]:
+    """A system that works."""
+    cluster = MemoryCluster()
+    log = MemoryLog(cluster)
+    await log.create_topics(wanted(TOPICS, partitions=PARTITIONS, replication=1, insync_min=1))
+    executor, catalog, executors = ScriptedExecutor(log, TOPICS, PARTITIONS), ScriptedCatalog(log, TOPICS), Executors()
+    owner = ScriptedOwner(executor, "executor-1")
+    executors.listening[ADDRESS] = owner
+    sender = await log.sender()
+    for partition in range(partitions_owned):
+        owner.owned[partition] = 10
+        await sender.send(TOPICS.owners, 0, [owner_record(partition, 10, "executor-1", ADDRESS)])
+    around = surroundings(log, executors, reply_wait_ms=reply_wait_ms, in_flight_max=in_flight_max)
+    async with asyncio.TaskGroup() as doubles:
+        running = [doubles.create_task(executor.run()), doubles.create_task(catalog.run())]
+        async with serving(around) as (gateway, http):
+            yield World(
+                cluster=cluster,
+                log=log,
+                executor=executor,
+                catalog=catalog,
+                executors=executors,
+                owner=owner,
+                gateway=gateway,
+                http=http,
+            )
+        for task in running:
+            task.cancel()
+
+
+def surroundings(
+    log: MemoryLog, executors: Executors, *, reply_wait_ms: int = 30_000, in_flight_max: int = 100
+) -> Surroundings:
+    """Of a gateway in this world."""
+    return Surroundings(
+        log=log,
+        topics=TOPICS,
+        client=httpx.AsyncClient(transport=executors),
+        gateway_id="gateway-1",
+        partitions=PARTITIONS,
+        reply_wait_ms=reply_wait_ms,
+        in_flight_max=in_flight_max,
+    )
+
+
+@asynccontextmanager
+async def serving(around: Surroundings) -> AsyncIterator[tuple[Gateway, httpx.AsyncClient]]:
+    """A gateway that has read what is there, and a client of it."""
+    async with around.client, open_gateway(around) as gateway:
+        await gateway.owners.tail.caught_up()
+        await gateway.replies.tail.positioned()
+        transport = httpx.ASGITransport(app=create_app(gateway), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            yield gateway, http
