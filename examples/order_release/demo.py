@@ -21,7 +21,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from aion_client import Client
+from aion_client import Client, Json
 from aion_client.problem import Unreachable
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +31,7 @@ STOP_S = 30.0
 POLL_S = 0.1
 T = TypeVar("T")
 # Twelve pieces at 250: version 2 gives a tenth off from ten pieces on.
-ORDER = {"item": "tea", "quantity": 12, "unit_price": 250}
+ORDER: Json = {"item": "tea", "quantity": 12, "unit_price": 250}
 TOTALS: Mapping[str, int] = {"v1": 3_000, "v2": 2_700}
 
 
@@ -54,7 +54,11 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="aion-demo-") as folder, server(Path(folder), console) as url:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        with (
+            tempfile.TemporaryDirectory(prefix="aion-demo-", ignore_cleanup_errors=True) as folder,
+            server(Path(folder), console) as url,
+        ):
             show(Path(folder), url, console)
     except DemoFailed as failure:
         console.print(f"[red]{failure}[/]")
@@ -136,6 +140,7 @@ def server(folder: Path, console: Console) -> Iterator[str]:
     output = folder / "dev.log"
     command = [sys.executable, "-m", "aion_server", "dev", "--data-dir", str(folder), "--http-port", "0", "--kafka-port", "0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AION_")}
+    environment["AION_PARENT_PID"] = str(os.getpid())
     with output.open("wb") as log:
         dev = subprocess.Popen([*command, "--partitions", "4"], stdout=log, stderr=log, env=environment, start_new_session=True)
     try:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from aion_catalog.core.decide import Checked, Refused
-from aion_catalog.shell.packages import check_package, fetch_archive
+from aion_catalog.shell.packages import check_package
 from aion_common import limits
 from aion_common.errors import BadPackage, Unavailable, VmDied
 from aion_common.kafka.topics import Topics
 from aion_common.package.archive import build_archive, write_archive
+from aion_common.package.chunks import fetch_archive
 from aion_common.package.manifest import Json
 from aion_common.records.common import PackageRef
 from aion_common.testing.memory_cluster import MemoryCluster

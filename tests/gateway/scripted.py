@@ -7,14 +7,15 @@ set; so is an archive `refused/<code>`.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 from blake3 import blake3
 
 from aion_common.ids import CommandId, RunId, Version, WorkflowType, run_id_of, workflow_key
-from aion_common.kafka.api import Log, Sender
+from aion_common.kafka.api import Log, Reader, Sender
 from aion_common.kafka.topics import Topics
 from aion_common.problems import problem
 from aion_common.records.catalog import (
@@ -84,6 +85,17 @@ class ScriptedRun:
         return f'{{{ids},"status":"{self.status}"{self.result and "," + self.result}}}'
 
 
+@asynccontextmanager
+async def connections(log: Log, topic: str) -> AsyncIterator[tuple[Reader, Sender]]:
+    """A reader of the topic and a sender, closed in the end."""
+    async with AsyncExitStack() as stack:
+        reader = await log.reader(topic)
+        stack.push_async_callback(reader.close)
+        sender = await log.sender()
+        stack.push_async_callback(sender.close)
+        yield reader, sender
+
+
 class ScriptedExecutor:
     """Owns all partitions of `aion.commands`. `on_start` may close runs at once; `replies_dropped` answers get lost."""
 
@@ -100,16 +112,15 @@ class ScriptedExecutor:
 
     async def run(self) -> None:
         """Decide commands for ever."""
-        reader = await self._log.reader(self._topics.commands)
-        reader.assign(dict.fromkeys(range(self._partitions), 0))
-        sender = await self._log.sender()
-        while True:
-            for records in (await reader.read(wait_ms=1000, records_max=100)).values():
-                for record in records:
-                    command = decode(record.value)
-                    assert isinstance(command, Command)
-                    assert record.key == workflow_key(command.namespace, command.workflow_id)
-                    await self._take(sender, command)
+        async with connections(self._log, self._topics.commands) as (reader, sender):
+            reader.assign(dict.fromkeys(range(self._partitions), 0))
+            while True:
+                for records in (await reader.read(wait_ms=1000, records_max=100)).values():
+                    for record in records:
+                        command = decode(record.value)
+                        assert isinstance(command, Command)
+                        assert record.key == workflow_key(command.namespace, command.workflow_id)
+                        await self._take(sender, command)
 
     async def _take(self, sender: Sender, command: Command) -> None:
         self.commands.append(command)
@@ -161,16 +172,15 @@ class ScriptedCatalog:
 
     async def run(self) -> None:
         """Decide commands for ever."""
-        reader = await self._log.reader(self._topics.catalog_commands)
-        reader.assign({0: 0})
-        sender = await self._log.sender()
-        while True:
-            for record in (await reader.read(wait_ms=1000, records_max=100)).get(0, ()):
-                command = decode(record.value)
-                assert isinstance(command, CatalogCommand)
-                if command.command_id not in self.answers:
-                    self.answers[command.command_id] = await self._decide(sender, command)
-                await reply(sender, self._topics, command, self.answers[command.command_id])
+        async with connections(self._log, self._topics.catalog_commands) as (reader, sender):
+            reader.assign({0: 0})
+            while True:
+                for record in (await reader.read(wait_ms=1000, records_max=100)).get(0, ()):
+                    command = decode(record.value)
+                    assert isinstance(command, CatalogCommand)
+                    if command.command_id not in self.answers:
+                        self.answers[command.command_id] = await self._decide(sender, command)
+                    await reply(sender, self._topics, command, self.answers[command.command_id])
 
     async def _decide(self, sender: Sender, command: CatalogCommand) -> Answer:
         match command.body:
@@ -220,16 +230,16 @@ class ScriptedCatalog:
         )
 
     async def _archive(self, load: LoadPackage) -> bytes:
-        reader = await self._log.reader(self._topics.packages)
-        reader.assign({0: load.package.first_offset})
         content: list[bytes] = []
-        while reader.position(0) <= load.package.last_offset:
-            for record in (await reader.read(wait_ms=1000, records_max=1)).get(0, ()):
-                chunk = decode(record.value)
-                if chunk.upload_id == load.package.upload_id:
-                    assert record.key == f"chunk/{chunk.upload_id}/{chunk.index}".encode()
-                    assert chunk.index == len(content)
-                    content.append(chunk.content)
+        async with connections(self._log, self._topics.packages) as (reader, _):
+            reader.assign({0: load.package.first_offset})
+            while reader.position(0) <= load.package.last_offset:
+                for record in (await reader.read(wait_ms=1000, records_max=1)).get(0, ()):
+                    chunk = decode(record.value)
+                    if chunk.upload_id == load.package.upload_id:
+                        assert record.key == f"chunk/{chunk.upload_id}/{chunk.index}".encode()
+                        assert chunk.index == len(content)
+                        content.append(chunk.content)
         archive = b"".join(content)
         assert len(content) == load.package.chunks
         assert len(archive) == load.package.archive_bytes

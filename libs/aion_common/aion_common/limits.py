@@ -121,9 +121,6 @@ PACKAGE_CHECK_TRIES_MAX = 2
 """A package whose modules cannot be checked for no fault that can be named (a VM that does not start, dies or is too slow) is
 refused after so many tries: it must not hold up the deploys behind it."""
 
-CATALOG_POLL_MS = 100
-"""Longest single wait of a read from the catalog's topics: deploys wait for nothing longer, take-overs neither."""
-
 CATALOG_SILENT_POLLS_MAX = 600
 """Reads without any record, one after the other, before the catalog suspects its reader (a consumer can get stuck after a
 broker's restart): a minute."""

@@ -6,6 +6,8 @@
 -module(aion_host).
 -export([start/1]).
 
+-define(LARGE_BYTES, 1 bsl 20).
+
 -record(run, {
     pid :: pid(),
     turns :: aion_turns:turns(),
@@ -58,7 +60,7 @@ boot(Fd) ->
 
 loop(#host{port = Port} = Host) ->
     receive
-        {Port, {data, Frame}} -> loop(lists:foldl(fun order/2, Host, aion_frames:decode(Frame)));
+        {Port, {data, Frame}} -> loop(tidy(byte_size(Frame), lists:foldl(fun order/2, Host, aion_frames:decode(Frame))));
         {turn, Pid, End} -> loop(turn_ended(Pid, End, Host));
         {polled, Activation, Turn, Mark} -> loop(found_waiting(Activation, Turn, Mark, Host));
         {stuck, Activation, Turn} -> loop(found_stuck(Activation, Turn, Host));
@@ -69,6 +71,12 @@ loop(#host{port = Port} = Host) ->
         {'EXIT', _, _} -> erlang:halt(1, [{flush, false}]);
         _ -> loop(Host)
     end.
+
+%% A large frame is a take-over or a package: what its decoding left would else stay until there is as much traffic again.
+tidy(Bytes, Host) when Bytes > ?LARGE_BYTES ->
+    garbage_collect(),
+    Host;
+tidy(_, Host) -> Host.
 
 order({start, #{activation := Activation, more := true} = Start}, #host{starts = Starts} = Host) ->
     Host#host{starts = Starts#{Activation => Start}};

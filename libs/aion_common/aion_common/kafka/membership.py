@@ -37,6 +37,9 @@ from aion_common.kafka.connection import (
 
 _PROTOCOL = "aion-sticky"
 _BEATS_PER_SESSION = 8
+_BEAT_MAX_S = 0.5
+"""A member learns with its next beat that the group divides anew, and all wait for the last one."""
+
 _RETRY_PAUSE_S = 0.1
 _NO_GENERATION = -1
 
@@ -142,7 +145,7 @@ class KafkaMembership:
 
     async def _talk(self, client: AIOKafkaClient) -> None:
         """Take part over one connection. Raises Retry, Unavailable and TimeoutError when it is no good any more."""
-        beat_s = self._place.session_ms / 1000 / _BEATS_PER_SESSION
+        beat_s = min(self._place.session_ms / 1000 / _BEATS_PER_SESSION, _BEAT_MAX_S)
         async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
             coordinator = await coordinator_of(client, CoordinationType.GROUP, self._place.group)
         while True:

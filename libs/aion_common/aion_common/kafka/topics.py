@@ -6,20 +6,23 @@ them. Nothing relies on a broker's own creation of topics or on its defaults.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from aion_common.errors import WrongCluster
 from aion_common.kafka.api import Log, Topic
 
 _HOUR_MS = 3_600_000
-_FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-_COMPACT = {"cleanup.policy": "compact"}
-_ON_ALL = {
-    # A foreign record with an old stamp would otherwise be deleted within minutes.
-    "message.timestamp.type": "LogAppendTime",
-    # Every batch stays below 1 MiB (limits.BATCH_BYTES_MAX), whatever the cluster's default is.
-    "max.message.bytes": str(1024 * 1024 + 12),
-    "unclean.leader.election.enable": "false",
-}
+_FOR_EVER = MappingProxyType({"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
+_COMPACT = MappingProxyType({"cleanup.policy": "compact"})
+_ON_ALL = MappingProxyType(
+    {
+        # A foreign record with an old stamp would otherwise be deleted within minutes.
+        "message.timestamp.type": "LogAppendTime",
+        # Every batch stays below 1 MiB (limits.BATCH_BYTES_MAX), whatever the cluster's default is.
+        "max.message.bytes": str(1024 * 1024 + 12),
+        "unclean.leader.election.enable": "false",
+    }
+)
 _AT_LEAST = frozenset({"min.insync.replicas"})
 
 REPLY_PARTITIONS = 16

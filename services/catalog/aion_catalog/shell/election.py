@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from aion_catalog.shell.reading import PARTITION
+from aion_catalog.shell import PARTITION
 from aion_common import limits
 from aion_common.errors import Fenced, Unavailable
 from aion_common.kafka.api import Log

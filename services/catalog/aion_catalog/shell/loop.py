@@ -16,14 +16,15 @@ import structlog
 from aion_catalog.core.apply import fold
 from aion_catalog.core.decide import Facts, decide, needs_check
 from aion_catalog.core.state import CatalogState, commands_next
+from aion_catalog.shell import PARTITION
 from aion_catalog.shell.election import work_when_elected
 from aion_catalog.shell.packages import CheckPackage
-from aion_catalog.shell.reading import PARTITION, decode_learning, records_between
 from aion_catalog.shell.transaction import transactional_id, writes_of
 from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.errors import BadRecord, Unavailable
 from aion_common.kafka.api import Log, LogRecord, Reader, Sender, TransactionalProducer
+from aion_common.kafka.reading import decode_learning, records_between
 from aion_common.kafka.topics import Topics
 from aion_common.metrics import SKIPPED_RECORDS
 from aion_common.records.catalog import (
@@ -122,7 +123,7 @@ async def _next_commands(around: Surroundings, reader: Reader) -> Sequence[LogRe
     """At least one record. After a long silence makes sure that there is really nothing to read."""
     silent_polls = 0
     while True:
-        read = await reader.read(wait_ms=limits.CATALOG_POLL_MS, records_max=limits.INPUTS_PER_BATCH_MAX)
+        read = await reader.read(wait_ms=limits.READ_POLL_MS, records_max=limits.INPUTS_PER_BATCH_MAX)
         if records := read.get(PARTITION):
             return records
         silent_polls += 1

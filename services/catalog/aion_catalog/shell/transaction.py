@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aion_catalog.core.decide import Decision, markers_of, routes_of
 from aion_catalog.core.state import CatalogState
-from aion_catalog.shell.reading import PARTITION
+from aion_catalog.shell import PARTITION
 from aion_common.kafka.api import Write
 from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogRecord, PackageManifest, Route

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
-import httpx
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -35,6 +35,8 @@ from aion_gateway.json_text import BadJson, JsonText, known_members_of, object_t
 router = APIRouter(tags=["workflows"])
 
 _END = ("result", "failure")
+_HTTP_STATUS = MappingProxyType({200: 201, 202: 202})
+"""The owner's status of a question for the result -> ours of the start that waited for it."""
 
 
 @router.post(
@@ -75,8 +77,8 @@ async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Quer
     started = {"workflow_id": workflow_id, "run_id": answer.run_id, "version": answer.version, "status": "running"}
     if body.wait == "accepted":
         return Response(object_text(started), 201, media_type=JSON)
-    closed = await _closed(gateway, namespace, workflow_id, answer.run_id, body.wait_ms)
-    return Response(object_text(started | closed), 201 if "status" in closed else 202, media_type=JSON)
+    status, end = await _end_of(gateway, namespace, workflow_id, answer.run_id, body.wait_ms)
+    return Response(object_text(started | end), status, media_type=JSON)
 
 
 @router.get(
@@ -138,19 +140,19 @@ async def _from_owner(
     return Response(answer.body, answer.status, media_type=answer.content_type)
 
 
-async def _closed(
+async def _end_of(
     gateway: Gateway, namespace: Namespace, workflow_id: WorkflowId, run_id: RunId, wait_ms: int
-) -> dict[str, object]:
-    """Status, and result or failure, of a run that closes within the wait; else nothing. The start itself is in the log,
-    so this never fails."""
+) -> tuple[int, dict[str, object]]:
+    """201 with status and result or failure if the run closes within the wait; else 202 with its status, if that is known.
+    The start itself is in the log, so this never fails."""
     partition = gateway.commands.partition_of(namespace, workflow_id)
     query = _query_of(namespace, workflow_id, run_id)
     try:
         async with asyncio.timeout((wait_ms + limits.OWNER_HTTP_MS) / 1000):
             answer = await gateway.owners.ask(partition, "result", query, wait_ms=wait_ms)
-        if answer.status != httpx.codes.OK:
-            return {}
+        if answer.status not in _HTTP_STATUS:
+            return 202, {}
         members = known_members_of(answer.body, exact=_END)
     except (TimeoutError, Unavailable, BadJson):
-        return {}
-    return {name: members[name] for name in ("status", *_END) if name in members}
+        return 202, {}
+    return _HTTP_STATUS[answer.status], {name: members[name] for name in ("status", *_END) if name in members}

@@ -1,0 +1,106 @@
+"""From the records of a run to the turns that a VM replays."""
+
+from aion_beam.frames import History, RunInfo, Signal, Start, Turn, Wait
+from aion_beam.replay import replay_of, start_records
+from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType
+from aion_common.records.common import json_payload
+from aion_common.records.events import Event, HistoryRecord, RunStarted, SignalReceived, TurnEnded, WaitKind
+
+STARTED = RunStarted(workflow_type=WorkflowType("order"), version=Version("0" * 64), input=json_payload(b"[7]"))
+GO = SignalReceived(name="go", payload=json_payload(b"1"))
+BARE = SignalReceived(name="bare", payload=None)
+
+
+def test_a_new_run_has_one_live_turn() -> None:
+    replay = replay_of(history(STARTED))
+    assert replay.argument == b"[7]"
+    assert replay.turns == (Turn(observed_seq=1, now_ms=100, inputs=(), end=None),)
+
+
+def test_a_run_without_input_gets_null() -> None:
+    started = RunStarted(workflow_type=STARTED.workflow_type, version=STARTED.version, input=None)
+    assert replay_of(history(started)).argument == b"null"
+
+
+def test_signals_before_the_first_turn_belong_to_it() -> None:
+    assert replay_of(history(STARTED, GO, BARE)).turns == (
+        Turn(observed_seq=3, now_ms=300, inputs=(signal("go", b"1"), signal("bare", b"null")), end=None),
+    )
+
+
+def test_inputs_are_given_at_the_turn_that_observed_them() -> None:
+    records = history(STARTED, waits(1, "go"), GO, BARE, waits(3, None), waits(4, None), GO)
+    assert replay_of(records).turns == (
+        Turn(observed_seq=1, now_ms=100, inputs=(), end=Wait(kind=WaitKind.SIGNAL, name="go")),
+        Turn(observed_seq=3, now_ms=300, inputs=(signal("go", b"1"),), end=Wait(kind=WaitKind.RECEIVE, name=None)),
+        Turn(observed_seq=4, now_ms=400, inputs=(signal("bare", b"null"),), end=Wait(kind=WaitKind.RECEIVE, name=None)),
+        Turn(observed_seq=7, now_ms=700, inputs=(signal("go", b"1"),), end=None),
+    )
+
+
+def test_a_run_that_waits_has_no_live_turn() -> None:
+    replay = replay_of(history(STARTED, waits(1, "go")))
+    assert [turn.end for turn in replay.turns] == [Wait(kind=WaitKind.SIGNAL, name="go")]
+    assert replay.observed_seq == 1
+
+
+def test_a_turn_that_observed_nothing_new_has_no_inputs_and_keeps_the_time() -> None:
+    replay = replay_of(history(STARTED, GO, waits(2, None), waits(2, "go")))
+    assert replay.turns[1] == Turn(observed_seq=2, now_ms=200, inputs=(), end=Wait(kind=WaitKind.SIGNAL, name="go"))
+
+
+def test_a_signal_recorded_during_a_turn_comes_after_it() -> None:
+    replay = replay_of(history(STARTED, GO, waits(1, None)))
+    assert [len(turn.inputs) for turn in replay.turns] == [0, 1]
+    assert replay.turns[1].end is None
+
+
+def test_what_is_cut_into_records_is_all_there_in_order() -> None:
+    events: list[Event] = [STARTED]
+    for seq in range(2, 60, 2):
+        events += [SignalReceived(name=f"n{seq}", payload=json_payload(b"x" * seq * 20)), waits(seq, None)]
+    events += [SignalReceived(name=f"last{n}", payload=json_payload(b"y" * 700)) for n in range(9)]
+    replay = replay_of(history(*events))
+    info = RunInfo(namespace="default", workflow_id="w", run_id="r", workflow_type="order", version="v")
+    for part_bytes in (1, 1_000, 10_000, 10_000_000):
+        start, *rest = start_records(5, ("m", "f"), info, replay, part_bytes=part_bytes)
+        assert isinstance(start, Start)
+        assert [record.more for record in (start, *rest)] == [True] * len(rest) + [False]
+        pieces = list(start.turns)
+        for record in rest:
+            assert isinstance(record, History)
+            pieces += record.turns
+        turns: list[Turn] = []
+        given: tuple[Signal, ...] = ()
+        for piece in pieces:
+            given += piece.inputs
+            if isinstance(piece, Turn):
+                turns.append(Turn(observed_seq=piece.observed_seq, now_ms=piece.now_ms, inputs=given, end=piece.end))
+                given = ()
+        assert tuple(turns) == replay.turns
+
+
+def waits(observed_seq: int, name: str | None) -> TurnEnded:
+    return TurnEnded(observed_seq=observed_seq, wait=WaitKind.RECEIVE if name is None else WaitKind.SIGNAL, name=name)
+
+
+def signal(name: str, payload: bytes) -> Signal:
+    return Signal(name=name, payload=payload)
+
+
+def history(*events: Event) -> list[HistoryRecord]:
+    """Event n was recorded at 100 n ms."""
+    return [
+        HistoryRecord(
+            namespace=Namespace("default"),
+            workflow_id=WorkflowId("w"),
+            run_id=RunId("r"),
+            seq=seq,
+            recorded_at=100 * seq,
+            owner_epoch=0,
+            chain=b"",
+            cause=None,
+            event=event,
+        )
+        for seq, event in enumerate(events, 1)
+    ]
