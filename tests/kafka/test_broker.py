@@ -10,7 +10,8 @@ import pytest
 
 from aion_common.kafka.api import Topic, Write
 from aion_common.kafka.client import connect
-from aion_server.broker import Broker, BrokerFailed, find_jars, find_java, free_port
+from aion_server.broker import Broker, free_port
+from aion_server.java import BrokerFailed, find_jars, find_java
 from support import eventually, read_to
 
 TOPIC = Topic(name="t", partitions=1, replication=1)

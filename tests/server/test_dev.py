@@ -43,10 +43,10 @@ def pids(folder: Path) -> Mapping[str, int]:
 async def all_up(folder: Path, besides: Mapping[str, int]) -> Mapping[str, int]:
     """Every service's pid, once all run and none is one of the former ones given."""
 
-    def found() -> Mapping[str, int] | None:
+    def found() -> Mapping[str, int]:
         now = pids(folder)
         fresh = all(now.get(name) not in (None, besides.get(name)) for name in SERVICES)
-        return now if fresh else None
+        return now if fresh else {}
 
     return await eventually(found, within_s=90)
 
@@ -62,7 +62,7 @@ async def ready(folder: Path) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no parent-death signal")
-async def test_what_dies_comes_back_and_nobody_outlives_a_killed_dev(tmp_path: Path) -> None:
+async def test_what_dies_comes_back_nobody_outlives_dev_and_the_data_serve_again(tmp_path: Path) -> None:
     async with dev(tmp_path) as server:
         first = await all_up(tmp_path, besides={})
         await eventually(lambda: ready(tmp_path), within_s=90)
@@ -74,13 +74,9 @@ async def test_what_dies_comes_back_and_nobody_outlives_a_killed_dev(tmp_path: P
         os.kill(server.pid, signal.SIGKILL)
         assert await server.ended() == -signal.SIGKILL
         assert [name for name, pid in second.items() if not wait_for_end(pid)] == []
-
-
-async def test_stop_leaves_nobody_and_the_data_serve_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        async with dev(tmp_path) as server:
-            running = await all_up(tmp_path, besides={})
-            await eventually(lambda: ready(tmp_path), within_s=90)
-        assert await server.ended() == 0
-        assert [name for name, pid in running.items() if not wait_for_end(pid)] == []
-        assert not (tmp_path / "stack.json").exists()
+    async with dev(tmp_path) as server:
+        third = await all_up(tmp_path, besides={})
+        await eventually(lambda: ready(tmp_path), within_s=90)
+    assert await server.ended() == 0
+    assert [name for name, pid in third.items() if not wait_for_end(pid)] == []
+    assert not (tmp_path / "stack.json").exists()

@@ -336,10 +336,6 @@ def decode_frame(body: bytes) -> list[FromVm]:
 
 def _record(row: list[object]) -> FromVm:  # noqa: PLR0911 - one line for each kind of record
     match row:
-        case [64, int(protocol), str(release)]:
-            return Ready(protocol=protocol, otp_release=release)
-        case [65, int(request), ("ok" | "error") as verdict, value]:
-            return Answer(request=request, ok=verdict == "ok", value=value)
         case [66, int(activation), int(seq), str(kind), (str() | None) as name]:
             return Waiting(activation=activation, observed_seq=seq, kind=WaitKind(kind), name=name)
         case [67, int(activation), int(seq), bytes(json)]:
@@ -352,5 +348,9 @@ def _record(row: list[object]) -> FromVm:  # noqa: PLR0911 - one line for each k
             return CaughtUp(activation=activation)
         case [71, int(request)]:
             return Pong(request=request)
+        case [64, int(protocol), str(release)]:
+            return Ready(protocol=protocol, otp_release=release)
+        case [65, int(request), ("ok" | "error") as verdict, value]:
+            return Answer(request=request, ok=verdict == "ok", value=value)
         case _:
             raise ValueError(f"no record has the form {str(row)[:200]}")

@@ -134,6 +134,10 @@ def deliver_records(
 
 
 def _chunks(turns: Sequence[Turn], part_bytes: int) -> Iterator[tuple[Turn | PartOfTurn, ...]]:
+    if len(turns) == 1 and len(turns[0].inputs) <= 1:
+        # Nearly every start.
+        yield tuple(turns)
+        return
     chunk: list[Turn | PartOfTurn] = []
     size = 0
     for turn in turns:
@@ -149,12 +153,18 @@ def _chunks(turns: Sequence[Turn], part_bytes: int) -> Iterator[tuple[Turn | Par
 
 def _pieces(turn: Turn, part_bytes: int) -> Iterator[Turn | PartOfTurn]:
     *first, last = _cut(turn.inputs, part_bytes)
+    if not first:
+        yield turn
+        return
     for inputs in first:
         yield PartOfTurn(observed_seq=turn.observed_seq, now_ms=turn.now_ms, inputs=inputs)
     yield Turn(observed_seq=turn.observed_seq, now_ms=turn.now_ms, inputs=last, end=turn.end)
 
 
 def _cut(inputs: tuple[Input, ...], part_bytes: int) -> Iterator[tuple[Input, ...]]:
+    if len(inputs) <= 1:
+        yield inputs
+        return
     begin = 0
     size = 0
     for index, one in enumerate(inputs):

@@ -76,7 +76,7 @@ def catalog(
 
 
 @app.command()
-def executor(
+def executor(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
     data_dir: DataDir = None,
@@ -97,7 +97,7 @@ def executor(
 
 
 @app.command()
-def gateway(
+def gateway(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
     gateway_id: Annotated[str | None, typer.Option(show_default="host name", help="Unique among the gateways.")] = None,
@@ -111,7 +111,7 @@ def gateway(
 
 
 @app.command()
-def dev(
+def dev(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     data_dir: Annotated[Path | None, typer.Option(show_default=".aion", help="Everything is kept here between runs.")] = None,
     http_port: Annotated[
         int | None, typer.Option(min=0, max=65535, show_default="7600", help="Port of the HTTP API; 0 is any free one.")

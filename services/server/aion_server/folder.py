@@ -46,5 +46,5 @@ def write_stack(data_dir: Path, parts: list[Part]) -> None:
 
 
 def remove_stack(data_dir: Path) -> None:
-    """After a clean stop: nothing runs."""
+    """Nothing runs: after a clean stop, and before a start that follows a kill -9."""
     (data_dir / STACK).unlink(missing_ok=True)

@@ -110,6 +110,7 @@ def stack(spec: StackSpec, console: Console) -> Serve:
 
 async def _serve(settings: Settings, stop: asyncio.Event, *, spec: StackSpec, console: Console) -> None:
     with locked(settings.data_dir):
+        remove_stack(settings.data_dir)
         settings = await _ports(settings, spec)
         board = Board(data_dir=settings.data_dir, console=console)
         async with asyncio.TaskGroup() as group:
