@@ -31,7 +31,7 @@ STOP_S = 30.0
 POLL_S = 0.1
 T = TypeVar("T")
 # Twelve pieces at 250: version 2 gives a tenth off from ten pieces on.
-ORDER: Json = {"item": "tea", "quantity": 12, "unit_price": 250}
+ORDER: Mapping[str, Json] = {"item": "tea", "quantity": 12, "unit_price": 250}
 TOTALS: Mapping[str, int] = {"v1": 3_000, "v2": 2_700}
 
 

@@ -1,6 +1,7 @@
 """How a run ends: every kind of result and of failure, as a real VM tells it."""
 
 import json
+import random
 
 import pytest
 
@@ -34,6 +35,34 @@ async def test_the_argument_is_the_inputs_bytes(bench: Bench) -> None:
     assert outcome.json == argument
 
 
+async def test_json_means_the_same_on_both_sides(bench: Bench) -> None:
+    draw = random.Random(7)
+    documents = [document(draw, 4) for _ in range(500)]
+    outcome = await bench.run("recode", json.dumps(documents).encode())
+    assert isinstance(outcome, Completed), outcome
+    assert json.loads(outcome.json) == documents
+
+
+def document(draw: random.Random, depth: int) -> object:
+    kind = draw.randrange(7 if depth else 5)
+    match kind:
+        case 0:
+            return draw.choice([None, True, False])
+        case 1:
+            return draw.randrange(-(10**25), 10**25) >> draw.randrange(80)
+        case 2:
+            return draw.uniform(-1, 1) * 10.0 ** draw.randrange(-30, 30)
+        case 3 | 4:
+            # A text that is JSON itself would become what it holds.
+            return "t" + "".join(
+                chr(draw.choice([draw.randrange(1, 128), 0xE9, 0x20AC, 0x1F600])) for _ in range(draw.randrange(9))
+            )
+        case 5:
+            return [document(draw, depth - 1) for _ in range(draw.randrange(5))]
+        case _:
+            return {f"k{draw.randrange(99)}": document(draw, depth - 1) for _ in range(draw.randrange(5))}
+
+
 @pytest.mark.parametrize(
     ("function", "kind", "message"),
     [
@@ -52,6 +81,12 @@ async def test_a_failure_says_why(bench: Bench, function: str, kind: str, messag
     outcome = await bench.run(function)
     assert isinstance(outcome, Failed), outcome
     assert (outcome.kind, outcome.message) == (kind, message)
+
+
+async def test_a_heap_over_its_limit_is_told_from_a_kill(bench: Bench) -> None:
+    runs = [bench.start("hungry") for _ in range(30)]
+    outcomes = [await bench.next(run) for run in runs]
+    assert [outcome.kind for outcome in outcomes if isinstance(outcome, Failed)] == ["limit"] * 30
 
 
 @pytest.mark.parametrize(

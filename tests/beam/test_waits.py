@@ -113,6 +113,17 @@ async def test_a_second_wait_after_an_own_time_out_is_told_before_the_next_turn(
     assert await bench.next(run) == Completed(activation=run, observed_seq=3, json=b'["nobody","go"]')
 
 
+async def test_what_comes_while_a_run_goes_on_by_itself_is_held_until_it_waits(bench: Bench) -> None:
+    run = bench.start("wakes_then_works")
+    later = bench.start("wakes")
+    assert await bench.next(run) == waiting_in_receive(1, run)
+    await bench.next(later)
+    await bench.next(later)
+    bench.signal(run, 3, "go", b"3")
+    assert await bench.next(run) == waiting_for("go", 1, run)
+    assert await bench.next(run) == Completed(activation=run, observed_seq=3, json=b'["nobody",3]')
+
+
 async def test_the_time_is_that_of_the_newest_event_given(bench: Bench) -> None:
     run = bench.start("clock")
     await bench.next(run)

@@ -157,7 +157,8 @@ class Vm:
                 async with asyncio.timeout(self._limits.ping_ms / 1000):
                     await answered
             except TimeoutError:
-                missed += 1
+                # This process may have been the one that slept: what has arrived by now counts.
+                missed = 0 if answered.done() and not answered.cancelled() else missed + 1
             else:
                 missed = 0
                 await asyncio.sleep(self._limits.ping_ms / 1000)

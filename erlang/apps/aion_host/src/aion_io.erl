@@ -5,10 +5,12 @@
 
 -define(TEXT_MAX, 4096).
 -define(REMEMBERED_MAX, 1000).
+%% A large heap is collected by another thread, whose report may come after the process's end.
+-define(LATE_MS, 500).
 
 -spec start_link() -> pid().
 %% Registered as `logger`, where the emulator sends its reports. Takes {why_killed, From, Pid}, answers
-%% {killed, Pid, heap | unknown}; a process that has ended was logged before.
+%% {killed, Pid, heap | unknown}.
 start_link() ->
     spawn_link(fun() ->
         register(logger, self()),
@@ -32,6 +34,12 @@ loop(Port, Over) ->
             print(Port, Format, Args),
             loop(Port, Over);
         {why_killed, From, Pid} ->
+            case lists:member(Pid, Over) of
+                true -> From ! {killed, Pid, heap};
+                false -> erlang:send_after(?LATE_MS, self(), {why_killed_at_last, From, Pid})
+            end,
+            loop(Port, lists:delete(Pid, Over));
+        {why_killed_at_last, From, Pid} ->
             From ! {killed, Pid, case lists:member(Pid, Over) of true -> heap; false -> unknown end},
             loop(Port, lists:delete(Pid, Over));
         _ -> loop(Port, Over)

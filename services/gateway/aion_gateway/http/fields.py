@@ -8,7 +8,7 @@ import re
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Path, Request
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
@@ -69,28 +69,10 @@ QueryLimit = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=limits.HIS
 PathName = Annotated[str, BeforeValidator(_segment), AfterValidator(printable), Path()]
 
 
-async def _described_key(
-    _header: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            description="1 to 255 bytes of printable UTF-8. A repeat with the same key gets the first answer. Made by the "
-            "gateway when absent; always returned.",
-        ),
-    ] = None,
-) -> None:
-    """The header stands in /openapi.json; `edge` has read it already."""
-
-
-async def _gateway(request: Request) -> Gateway:
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that this request came to."""
     gateway: Gateway = request.app.state.gateway
     return gateway
-
-
-TAKES_KEY = Depends(_described_key)
-"""A dependency of every mutating route."""
-
-TheGateway = Annotated[Gateway, Depends(_gateway)]
 
 
 def command_id_of(request: Request, namespace: Namespace) -> CommandId:

@@ -1,9 +1,9 @@
 """Is the process alive, and would a start work? For supervisors and load balancers."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from aion_common.records.replies import RejectionCode
-from aion_gateway.http.fields import TheGateway
+from aion_gateway.http.fields import gateway_of
 from aion_gateway.http.models import Alive, Ready
 from aion_gateway.http.openapi import problems
 from aion_gateway.http.problems import refused
@@ -13,8 +13,9 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", response_model=Alive, responses=problems())
-async def alive(gateway: TheGateway) -> Alive:
+async def alive(request: Request) -> Alive:
     """200 unless the process should be restarted: it does not read what is there to be read, although Kafka answers."""
+    gateway = gateway_of(request)
     tails = {"replies": gateway.replies.tail, "owners": gateway.owners.tail, "catalog": gateway.versions.tail}
     stuck = [f"{name} are not read any more" for name, tail in tails.items() if tail.is_stuck]
     if stuck:
@@ -23,8 +24,9 @@ async def alive(gateway: TheGateway) -> Alive:
 
 
 @router.get("/readyz", response_model=Ready, responses=problems())
-async def ready(gateway: TheGateway) -> Ready:
+async def ready(request: Request) -> Ready:
     """200 only when a start would work now, whatever its workflow id."""
+    gateway = gateway_of(request)
     partitions = gateway.around.partitions
     reasons = await reasons_not_ready(gateway.around.log, gateway.replies, gateway.owners, partitions)
     if reasons:

@@ -8,12 +8,24 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from aion_common import limits
 from aion_common.problems import INTERNAL, PROBLEM_JSON, PROBLEM_KINDS
+from aion_common.records.common import JSON
 from aion_common.records.replies import RejectionCode
 from aion_gateway.http.models import Problem, RouteTo, StartWorkflow
+from aion_gateway.http.problems import IDEMPOTENCY_KEY
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (RejectionCode.INVALID_ARGUMENT, RejectionCode.OVERLOADED, RejectionCode.UNAVAILABLE, INTERNAL)
+
+_KEY_PARAMETER = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": limits.NAME_BYTES_MAX},
+    "description": "1 to 255 bytes of printable UTF-8. A repeat with the same key gets the first answer. Made by the "
+    "gateway when absent; always returned.",
+}
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -32,15 +44,14 @@ def problems(*codes: RejectionCode) -> Responses:
 
 
 def described_json(model: type) -> dict[str, Any]:
-    """The `openapi_extra` of a call whose JSON body is this model, one of those that `document` adds."""
-    schema = {"$ref": _REF.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    """The `openapi_extra` of a mutating call whose JSON body is this model, one of those that `install` adds."""
+    return described_bytes({JSON: {"$ref": _REF.format(model=model.__name__)}}, required=True)
 
 
 def described_bytes(content: Mapping[str, Mapping[str, Any]], *, required: bool) -> dict[str, Any]:
-    """The `openapi_extra` of a call whose body is taken as bytes; content type -> schema."""
+    """The `openapi_extra` of a mutating call whose body is taken as bytes; content type -> schema."""
     media = {content_type: {"schema": dict(schema)} for content_type, schema in content.items()}
-    return {"requestBody": {"required": required, "content": media}}
+    return {"parameters": [_KEY_PARAMETER], "requestBody": {"required": required, "content": media}}
 
 
 def install(app: FastAPI) -> None:

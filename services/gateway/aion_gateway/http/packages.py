@@ -9,7 +9,7 @@ from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.records.catalog import LoadPackage, RouteType
 from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, RouteAccepted
 from aion_gateway.http.bodies import content_type_of, json_body, pieces
-from aion_gateway.http.fields import TAKES_KEY, PathName, TheGateway, command_id_of
+from aion_gateway.http.fields import PathName, command_id_of, gateway_of
 from aion_gateway.http.models import (
     LoadedPackage,
     LoadedTypeAnswer,
@@ -32,13 +32,13 @@ _ARCHIVE: dict[str, Any] = {content_type: {"type": "string", "format": "binary"}
 
 @router.post(
     "/v1/packages",
-    dependencies=[TAKES_KEY],
     response_model=LoadedPackage,
     responses=problems(RejectionCode.INVALID_PACKAGE, RejectionCode.MANIFEST_MISMATCH, RejectionCode.PAYLOAD_TOO_LARGE),
     openapi_extra=described_bytes(_ARCHIVE, required=True),
 )
-async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Query()], gateway: TheGateway) -> LoadedPackage:
+async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Query()]) -> LoadedPackage:
     """Load the `.aion` archive in the body and route its workflow types to it."""
+    gateway = gateway_of(request)
     if content_type_of(request) not in {None, *ARCHIVE_TYPES}:
         raise invalid("Content-Type", f"must be {' or '.join(ARCHIVE_TYPES)}")
     archive = pieces(request, limits.ARCHIVE_BYTES_MAX)
@@ -71,10 +71,10 @@ async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Quer
 
 
 @router.get("/v1/versions", response_model=VersionsAnswer, responses=problems())
-async def list_versions(query: Annotated[VersionsQuery, Query()], gateway: TheGateway) -> VersionsAnswer:
+async def list_versions(request: Request, query: Annotated[VersionsQuery, Query()]) -> VersionsAnswer:
     """The loaded versions, of one workflow type or of all."""
     workflow_type = None if query.workflow_type is None else WorkflowType(query.workflow_type)
-    listed = await gateway.versions.listed(Namespace(query.namespace), workflow_type)
+    listed = await gateway_of(request).versions.listed(Namespace(query.namespace), workflow_type)
     return VersionsAnswer(
         versions=[
             VersionAnswer(
@@ -91,7 +91,6 @@ async def list_versions(query: Annotated[VersionsQuery, Query()], gateway: TheGa
 
 @router.put(
     "/v1/routes/{workflow_type}",
-    dependencies=[TAKES_KEY],
     response_model=RoutedType,
     responses=problems(RejectionCode.UNKNOWN_VERSION, RejectionCode.UNKNOWN_WORKFLOW_TYPE),
     openapi_extra=described_json(RouteTo),
@@ -100,13 +99,13 @@ async def route_type(
     request: Request,
     workflow_type: PathName,
     query: Annotated[NamespaceQuery, Query()],
-    gateway: TheGateway,
 ) -> RoutedType:
     """Route new starts of the type to a loaded version."""
     body = await json_body(request, RouteTo)
     namespace = Namespace(query.namespace)
     wish = RouteType(workflow_type=WorkflowType(workflow_type), version=Version(body.version))
-    answer = await gateway.commands.ask_catalog(command_id_of(request, namespace), namespace, wish)
+    commands = gateway_of(request).commands
+    answer = await commands.ask_catalog(command_id_of(request, namespace), namespace, wish)
     match answer:
         case RouteAccepted():
             return RoutedType(

@@ -10,7 +10,7 @@ from aion_common.records.commands import SignalRun
 from aion_common.records.common import JSON, Payload
 from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
 from aion_gateway.http.bodies import content_type_of, read_body
-from aion_gateway.http.fields import TAKES_KEY, PathName, TheGateway, command_id_of
+from aion_gateway.http.fields import PathName, command_id_of, gateway_of
 from aion_gateway.http.models import RunQuery, SignalledWorkflow
 from aion_gateway.http.openapi import described_bytes, problems
 from aion_gateway.http.problems import invalid, key_reused, refused_by
@@ -23,7 +23,6 @@ _PAYLOAD: dict[str, Any] = {JSON: {}, "*/*": {"type": "string", "format": "binar
 
 @router.post(
     "/v1/workflows/{workflow_id}/signals/{name}",
-    dependencies=[TAKES_KEY],
     status_code=202,
     response_model=SignalledWorkflow,
     responses=problems(RejectionCode.NOT_FOUND, RejectionCode.CLOSED, RejectionCode.PAYLOAD_TOO_LARGE),
@@ -34,13 +33,13 @@ async def signal_workflow(
     workflow_id: PathName,
     name: PathName,
     query: Annotated[RunQuery, Query()],
-    gateway: TheGateway,
 ) -> SignalledWorkflow:
     """Give a signal to a run, with the body as its payload: JSON, or bytes of any other content type. It is in the history
     when this answers."""
     namespace = Namespace(query.namespace)
     signal = SignalRun(run_id=None if query.run_id is None else RunId(query.run_id), name=name, payload=await _payload(request))
-    answer = await gateway.commands.ask_owner(command_id_of(request, namespace), namespace, WorkflowId(workflow_id), signal)
+    commands = gateway_of(request).commands
+    answer = await commands.ask_owner(command_id_of(request, namespace), namespace, WorkflowId(workflow_id), signal)
     match answer:
         case SignalAccepted():
             return SignalledWorkflow(workflow_id=workflow_id, run_id=answer.run_id, seq=answer.seq)

@@ -16,7 +16,7 @@ from aion_common.records.common import JSON, Payload, json_payload
 from aion_common.records.replies import Rejection, RejectionCode, StartAccepted
 from aion_gateway.gateway import Gateway
 from aion_gateway.http.bodies import json_body, too_large
-from aion_gateway.http.fields import TAKES_KEY, PathName, TheGateway, command_id_of
+from aion_gateway.http.fields import PathName, command_id_of, gateway_of
 from aion_gateway.http.models import (
     HistoryQuery,
     NamespaceQuery,
@@ -41,7 +41,6 @@ _HTTP_STATUS = MappingProxyType({200: 201, 202: 202})
 
 @router.post(
     "/v1/workflows",
-    dependencies=[TAKES_KEY],
     status_code=201,
     response_model=StartedWorkflow,
     responses=problems(
@@ -53,8 +52,9 @@ _HTTP_STATUS = MappingProxyType({200: 201, 202: 202})
     | {202: {"model": StartedWorkflow, "description": "Accepted; with `wait: closed`: the wait ran out."}},
     openapi_extra=described_json(StartWorkflow),
 )
-async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Query()], gateway: TheGateway) -> Response:
+async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Query()]) -> Response:
     """Start a run. It is in the log when this answers."""
+    gateway = gateway_of(request)
     body = await json_body(request, StartWorkflow, exact={"input"})
     namespace = Namespace(query.namespace)
     command_id = command_id_of(request, namespace)
@@ -86,9 +86,11 @@ async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Quer
     response_model=WorkflowDescription,
     responses=problems(RejectionCode.NOT_FOUND),
 )
-async def describe_workflow(workflow_id: PathName, query: Annotated[RunQuery, Query()], gateway: TheGateway) -> Response:
+async def describe_workflow(request: Request, workflow_id: PathName, query: Annotated[RunQuery, Query()]) -> Response:
     """The run as it is now."""
-    return await _from_owner(gateway, workflow_id, "description", _query_of(query.namespace, workflow_id, query.run_id))
+    return await _from_owner(
+        gateway_of(request), workflow_id, "description", _query_of(query.namespace, workflow_id, query.run_id)
+    )
 
 
 @router.get(
@@ -96,12 +98,12 @@ async def describe_workflow(workflow_id: PathName, query: Annotated[RunQuery, Qu
     response_model=WorkflowHistory,
     responses=problems(RejectionCode.NOT_FOUND),
 )
-async def read_history(workflow_id: PathName, query: Annotated[HistoryQuery, Query()], gateway: TheGateway) -> Response:
+async def read_history(request: Request, workflow_id: PathName, query: Annotated[HistoryQuery, Query()]) -> Response:
     """The run's events in order, from `from_seq` on; with `encoding=avro` the records' own bytes."""
     asked = {"from_seq": query.from_seq, "limit": query.limit, "encoding": query.encoding}
     chosen = {name: str(value) for name, value in asked.items() if value is not None}
     of_run = _query_of(query.namespace, workflow_id, query.run_id)
-    return await _from_owner(gateway, workflow_id, "history", {**of_run, **chosen})
+    return await _from_owner(gateway_of(request), workflow_id, "history", {**of_run, **chosen})
 
 
 @router.get(
@@ -109,10 +111,10 @@ async def read_history(workflow_id: PathName, query: Annotated[HistoryQuery, Que
     response_model=WorkflowResult,
     responses=problems(RejectionCode.NOT_FOUND) | {202: {"model": WorkflowResult, "description": "The run is open still."}},
 )
-async def read_result(workflow_id: PathName, query: Annotated[ResultQuery, Query()], gateway: TheGateway) -> Response:
+async def read_result(request: Request, workflow_id: PathName, query: Annotated[ResultQuery, Query()]) -> Response:
     """How the run ended; waits up to `wait_ms` for its end."""
     of_run = _query_of(query.namespace, workflow_id, query.run_id)
-    return await _from_owner(gateway, workflow_id, "result", of_run, wait_ms=query.wait_ms)
+    return await _from_owner(gateway_of(request), workflow_id, "result", of_run, wait_ms=query.wait_ms)
 
 
 def _payload(value: object) -> Payload | None:
