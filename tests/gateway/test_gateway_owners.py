@@ -106,7 +106,8 @@ async def test_a_read_finds_the_new_owner(old_owner: str) -> None:
         assert (await reading).json()["answered_by"] == "executor-2"
 
 
-async def test_a_wait_at_an_owner_that_hangs_goes_over_to_the_new_one() -> None:
+async def test_a_wait_at_an_owner_that_hangs_goes_over_to_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OWNER_HTTP_MS", 10**9)
     hanging = asyncio.Event()
 
     async def hangs(_request: httpx.Request) -> httpx.Response:

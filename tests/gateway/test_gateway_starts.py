@@ -18,8 +18,9 @@ from aion_common.ids import (
 )
 from aion_common.records.commands import IdConflict, StartRun
 from aion_common.records.common import json_payload
+from aion_common.records.replies import StartAccepted
 from aion_common.testing.memory_cluster import Fault
-from gateway.scripted import ROUTED, ScriptedRun
+from gateway.scripted import ROUTED, ScriptedRun, reply
 from gateway.world import TOPICS, serving, surroundings, world
 
 START = {"workflow_type": "order"}
@@ -164,6 +165,19 @@ async def test_an_answer_to_a_call_about_another_workflow_id_is_not_taken() -> N
         assert (other.status_code, other.json()["field"]) == (400, "Idempotency-Key")
         repeat = await w.http.post("/v1/workflows", json=START | {"workflow_id": "a"}, headers=key)
         assert (await waiting).json() == repeat.json()
+
+
+async def test_a_late_answer_to_an_earlier_call_with_the_key_is_not_taken_for_this_one() -> None:
+    async with world() as w, asyncio.TaskGroup() as calls:
+        w.executor.replies_dropped = 1
+        key = {"Idempotency-Key": "key"}
+        waiting = calls.create_task(w.http.post("/v1/workflows", json=START | {"workflow_id": "b"}, headers=key))
+        await w.executor.has_taken.wait()
+        (command,) = w.executor.commands
+        run_id = run_id_of(command.namespace, WorkflowId("a"), command.command_id)
+        sender = await w.log.sender()
+        await reply(sender, TOPICS, command, StartAccepted(run_id=run_id, version=ROUTED, created=True))
+        assert (await waiting).json()["field"] == "Idempotency-Key"
 
 
 async def test_waiting_for_the_end_gives_the_result_with_every_digit() -> None:

@@ -75,7 +75,7 @@ async def test_what_dies_comes_back_nobody_outlives_dev_and_the_data_serve_again
         assert await server.ended() == -signal.SIGKILL
         assert [name for name, pid in second.items() if not wait_for_end(pid)] == []
     async with dev(tmp_path) as server:
-        third = await all_up(tmp_path, besides={})
+        third = await all_up(tmp_path, besides=second)
         await eventually(lambda: ready(tmp_path), within_s=90)
     assert await server.ended() == 0
     assert [name for name, pid in third.items() if not wait_for_end(pid)] == []
