@@ -8,7 +8,6 @@ from pathlib import Path
 from aion_beam.frames import Input, Outcome, RunInfo, Signal, Turn, Wait
 from aion_beam.pool import Activation, Package, PackageKey, StartSpec, VmPool
 from aion_beam.replay import Replay
-from aion_common.errors import AionError
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.records.events import WaitKind
 
@@ -19,15 +18,19 @@ WAITS_IN_RECEIVE = Wait(kind=WaitKind.RECEIVE, name=None)
 
 @dataclass
 class Shelf:
-    """A package source that can be made to fail: the errors are raised first, one for each fetch."""
+    """A package source that can be made to fail: the errors are raised first, one for each fetch; after the first package
+    comes `then`."""
 
     package: Package
-    errors: list[AionError] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    then: Package | None = None
 
     async def fetch(self, key: PackageKey) -> Package:
         if self.errors:
             raise self.errors.pop(0)
-        return self.package
+        package = self.package
+        self.package = self.then or package
+        return package
 
 
 class Listener:

@@ -10,6 +10,7 @@ import pytest
 from aion_beam.host_build import Host, build_host
 from aion_beam.pool import VmPool
 from aion_beam.port import VmLimits
+from aion_common.limits import VM_IDLE_MS
 from beam.bench import FIXTURES, Bench, Listener, Shelf, package_of
 
 
@@ -28,13 +29,28 @@ def beams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {beam.stem: beam.read_bytes() for beam in out.glob("*.beam")}
 
 
-@pytest.fixture
-async def bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def running_bench(host: Host, beams: dict[str, bytes], idle_ms: int) -> AsyncIterator[Bench]:
+    """A pool that runs until the block is left."""
     shelf = Shelf(package_of(beams, "flows"))
     listener = Listener()
-    pool = VmPool(host, shelf, listener, vm_limits=VmLimits(heap_bytes_max=8 * 1024 * 1024, ping_ms=200))
+    vm_limits = VmLimits(heap_bytes_max=8 * 1024 * 1024, ping_ms=200)
+    pool = VmPool(host, shelf, listener, vm_limits=vm_limits, idle_ms=idle_ms)
     running = asyncio.create_task(pool.run())
     yield Bench(pool, listener, shelf)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+
+
+@pytest.fixture
+async def bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
+    async with running_bench(host, beams, VM_IDLE_MS) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def impatient_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
+    """Stops VMs as soon as no run is resident."""
+    async with running_bench(host, beams, 0) as bench:
+        yield bench

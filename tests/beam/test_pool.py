@@ -5,9 +5,10 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pytest
 import structlog.testing
 
-from aion_beam.frames import CaughtUp, Completed, Diverged
+from aion_beam.frames import CaughtUp, Completed
 from aion_beam.pool import PackageKey
 from aion_common.errors import BadPackage, Unavailable
 from aion_common.ids import Version
@@ -79,28 +80,27 @@ async def test_a_package_that_is_not_reachable_is_asked_for_again(bench: Bench) 
     assert bench.shelf.errors == []
 
 
-async def test_a_package_that_is_of_no_use_blocks_its_runs(bench: Bench) -> None:
-    bench.shelf.errors = [BadPackage("the archive is torn")]
-    runs = [bench.start("answer"), bench.start("park")]
-    for run in runs:
-        assert await bench.next(run) == Diverged(
-            activation=run, expected=f"the package {KEY.version} can be loaded", found="the archive is torn"
-        )
+async def test_a_package_that_is_of_no_use_is_asked_for_again(bench: Bench) -> None:
+    bench.shelf.errors = [BadPackage("the archive is torn"), OSError("disk full")]
+    assert isinstance(await bench.run("answer"), Completed)
+    assert bench.shelf.errors == []
+
+
+@pytest.mark.parametrize("bad", [("flows", b"not a beam"), ("lists", b"")], ids=["not a beam", "a module of the VM"])
+async def test_runs_wait_while_a_module_does_not_load(bench: Bench, bad: tuple[str, bytes]) -> None:
+    good = bench.shelf.package
+    bench.shelf.package = replace(good, modules=(*good.modules, bad) if bad[0] != "flows" else (bad,))
+    bench.shelf.then = good
     assert isinstance(await bench.run("answer"), Completed)
 
 
-async def test_a_module_that_does_not_load_blocks_the_run(bench: Bench) -> None:
-    bench.shelf.package = replace(bench.shelf.package, modules=(("flows", b"not a beam"),))
-    outcome = await bench.run("answer")
-    assert isinstance(outcome, Diverged)
-    assert "the module flows does not load" in outcome.found
-
-
-async def test_a_module_of_the_vm_is_not_replaced(bench: Bench) -> None:
-    bench.shelf.package = replace(bench.shelf.package, modules=(("lists", b""), *bench.shelf.package.modules))
-    outcome = await bench.run("answer")
-    assert isinstance(outcome, Diverged)
-    assert outcome.found == "the module lists belongs to the VM"
+async def test_a_vm_without_residents_is_stopped_and_comes_back(impatient_bench: Bench) -> None:
+    for _ in range(2):
+        parked = impatient_bench.start("park")
+        await impatient_bench.next(parked)
+        assert impatient_bench.pool.vm_pids()
+        impatient_bench.pool.kill(parked)
+        await eventually(lambda: not impatient_bench.pool.vm_pids())
 
 
 async def test_each_version_has_a_vm_of_its_own(bench: Bench) -> None:

@@ -117,3 +117,8 @@ def test_records_that_are_not_ours_are_passed_over(world: World) -> None:
     world.after(None, start("c1", "at_once"), None)
     assert world.newest(W1).status == "completed"
     assert world.loop.partition.commands_next == len(world.commands)
+
+
+def test_flip_warms_the_vm_of_the_new_version(world: World) -> None:
+    world.after(routed(V2, 2), routed(V2, 2))
+    assert world.vms.warmed == [V1, V2]

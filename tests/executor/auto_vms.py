@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aion_common.ids import Namespace, Version
 from aion_common.records.events import HistoryRecord
 from aion_executor.core.run import Run
 from aion_executor.shell.residents import TurnTaker
@@ -16,6 +17,10 @@ class AutoVms:
 
     taker: TurnTaker
     twin: VmTwin = field(default_factory=lambda: VmTwin(CODE))
+
+    def warm(self, namespace: Namespace, version: Version) -> None:
+        """See `residents.Vms`."""
+        self.twin.warm(namespace, version)
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> int:
         """See `residents.Vms`."""

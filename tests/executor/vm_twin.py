@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
+from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
 from aion_common.records.events import Failure, HistoryRecord, RunStarted, SignalReceived, TurnEnded, WaitKind
 from aion_executor.core.inputs import Blocks, Completes, Fails, Outcome, Waits
@@ -90,6 +91,12 @@ class VmTwin:
     processes: dict[int, Process] = field(default_factory=dict)
     ready: deque[tuple[int, TurnEnd | None]] = field(default_factory=deque)
     starts: int = 0
+    warmed: list[Version] = field(default_factory=list)
+
+    def warm(self, namespace: Namespace, version: Version) -> None:
+        """Remember it."""
+        del namespace
+        self.warmed.append(version)
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> int:
         """Replay what is recorded, then begin the live turn."""

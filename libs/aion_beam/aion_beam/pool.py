@@ -31,8 +31,9 @@ from aion_beam.frames import (
 from aion_beam.host_build import Host
 from aion_beam.port import Vm, VmLimits, VmListener
 from aion_beam.replay import Replay, deliver_records, start_records
-from aion_common.errors import BadPackage, Unavailable, VmDied
+from aion_common.errors import AionError, BadPackage, VmDied
 from aion_common.ids import Namespace, Version, WorkflowType
+from aion_common.limits import VM_IDLE_MS
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +69,8 @@ class PackageSource(Protocol):
     """Where packages come from."""
 
     async def fetch(self, key: PackageKey) -> Package:
-        """The package. Raises Unavailable (asked again, with back-off) or BadPackage (its runs cannot go on)."""
+        """The package. Raises Unavailable or BadPackage: asked again after either, with back-off. Its runs wait meanwhile: the
+        catalog has loaded what it accepted, so a package that is of no use here is this machine's fault, not the run's."""
 
 
 class PoolListener(Protocol):
@@ -103,6 +105,7 @@ class _Slot:
     waiting: list[tuple[Activation, StartSpec]] = field(default_factory=list)
     active: set[Activation] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
+    idle: asyncio.TimerHandle | None = None
 
 
 class VmPool:
@@ -115,11 +118,13 @@ class VmPool:
         listener: PoolListener,
         *,
         vm_limits: VmLimits | None = None,
+        idle_ms: int = VM_IDLE_MS,
     ) -> None:
         self._host = host
         self._packages = packages
         self._listener = listener
         self._vm_limits = vm_limits or VmLimits()
+        self._idle_ms = idle_ms
         self._slots: dict[PackageKey, _Slot] = {}
         self._where: dict[Activation, _Slot] = {}
         self._early: dict[Activation, list[ToVm]] = {}
@@ -148,6 +153,9 @@ class VmPool:
         """Starts or brings back a run; its outcomes come under the activation returned."""
         activation = next(self._numbers)
         slot = self._slot(key)
+        if slot.idle is not None:
+            slot.idle.cancel()
+            slot.idle = None
         self._where[activation] = slot
         if slot.vm is None:
             slot.waiting.append((activation, spec))
@@ -207,9 +215,9 @@ class VmPool:
                 package = await self._packages.fetch(slot.key)
                 served = await self._serve_once(slot, package)
             except BadPackage as error:
-                self._refuse(slot, str(error))
-                return
-            except Unavailable as error:
+                _log.error("package of no use here", version=slot.key.version, reason=str(error), pause_ms=back_off_ms)
+                served = False
+            except (AionError, OSError) as error:
                 _log.warning("VM unavailable", version=slot.key.version, reason=str(error), pause_ms=back_off_ms)
                 served = False
             back_off_ms = BACK_OFF_MS_MIN if served else min(2 * back_off_ms, BACK_OFF_MS_MAX)
@@ -252,6 +260,7 @@ class VmPool:
             self._start(slot, vm, activation, spec)
             vm.send(early)
         _log.info("VM ready", version=slot.key.version, pid=vm.pid, runs_waited=len(waiting))
+        self._watch_idle(slot)
 
     def _start(self, slot: _Slot, vm: Vm, activation: Activation, spec: StartSpec) -> None:
         entry = slot.entries.get(spec.workflow_type)
@@ -296,16 +305,6 @@ class VmPool:
         if lost:
             self._listener.on_gone(lost, reason)
 
-    def _refuse(self, slot: _Slot, reason: str) -> None:
-        """The package is of no use: its runs cannot go on, and a later start tries again."""
-        _log.error("package refused", namespace=slot.key.namespace, version=slot.key.version, reason=reason)
-        if self._slots.get(slot.key) is slot:
-            del self._slots[slot.key]
-        expected = f"the package {slot.key.version} can be loaded"
-        for activation, _ in slot.waiting:
-            self._on_outcomes([Diverged(activation=activation, expected=expected, found=reason)])
-        self._void(slot)
-
     def _void(self, slot: _Slot) -> None:
         for activation in [waiting for waiting, _ in slot.waiting] + sorted(slot.active):
             self._forget(activation)
@@ -316,6 +315,18 @@ class VmPool:
         self._early.pop(activation, None)
         if slot is not None:
             slot.active.discard(activation)
+            self._watch_idle(slot)
+
+    def _watch_idle(self, slot: _Slot) -> None:
+        """A VM in which no run is resident ends after a while; the next start brings another one up."""
+        if slot.idle is None and not slot.active and not slot.waiting:
+            slot.idle = asyncio.get_running_loop().call_later(self._idle_ms / 1000, self._stop_idle, slot)
+
+    def _stop_idle(self, slot: _Slot) -> None:
+        slot.idle = None
+        if not slot.active and not slot.waiting and self._slots.get(slot.key) is slot:
+            _log.info("VM stopped: no run is resident", version=slot.key.version)
+            self.stop_version(slot.key)
 
 
 async def _load(vm: Vm, package: Package) -> Answer | None:

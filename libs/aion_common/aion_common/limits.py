@@ -228,3 +228,6 @@ RECLAIM_PAUSE_MAX_MS = 10_000
 
 HTTP_STOP_MS = 10_000
 """Requests that run when a service is told to stop may take so long to finish."""
+
+VM_IDLE_MS = 60_000
+"""A VM in which no run was resident for so long is stopped; starting one again takes less than 100 ms."""

@@ -18,7 +18,7 @@ from aion_executor.changes import Changes, Lookup
 from aion_executor.core.apply import apply_to_partition
 from aion_executor.core.decide import decide
 from aion_executor.core.decision import Answered, Decision, Rejection
-from aion_executor.core.effects import Effect, effect_of
+from aion_executor.core.effects import Effect, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition
@@ -74,7 +74,7 @@ def step(batch: OpenBatch, given: Input) -> Effect | None:
         case UnreadableInput():
             pass
         case MarkerInput():
-            _step_marker(batch, given)
+            effect = _step_marker(batch, given)
         case CommandInput():
             effect = _step_command(batch, given)
         case _:
@@ -92,7 +92,7 @@ def _step_turn(batch: OpenBatch, turn: TurnInput) -> Effect | None:
     return _append_run_events(batch, run, target, decided)
 
 
-def _step_marker(batch: OpenBatch, given: MarkerInput) -> None:
+def _step_marker(batch: OpenBatch, given: MarkerInput) -> Effect | None:
     decided = decide(batch.partition, None, given, batch.facts)
     assert isinstance(decided, Decision), "a marker is never refused"
     for event in decided.events:
@@ -100,6 +100,8 @@ def _step_marker(batch: OpenBatch, given: MarkerInput) -> None:
         record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
         batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
         _append(batch, PARTITION_KEY, seal(record, None).value)
+    marker = given.marker.body
+    return Warm(namespace=marker.namespace, version=marker.version) if decided.events else None
 
 
 def _step_command(batch: OpenBatch, given: CommandInput) -> Effect | None:

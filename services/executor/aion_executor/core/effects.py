@@ -6,6 +6,7 @@ the partition next derives it again from the run.
 
 from dataclasses import dataclass
 
+from aion_common.ids import Namespace, Version
 from aion_executor.core.run import Run, RunStatus, owes_turn
 
 
@@ -23,7 +24,15 @@ class Evict:
     run: Run
 
 
-Effect = Wake | Evict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """New starts run on the version from here on: its VM should be up when they come."""
+
+    namespace: Namespace
+    version: Version
+
+
+Effect = Wake | Evict | Warm
 
 
 def effect_of(run: Run) -> Effect | None:

@@ -54,7 +54,7 @@ class Executor:
         """Where a loaded version's archive lies, as the owned partitions know it."""
         wanted = version_key(key.namespace, key.version)
         for partition in self._owned.values():
-            if (loaded := partition.loop.partition.versions.get(wanted)) is not None:
+            if (loaded := partition.loop.decided.versions.get(wanted)) is not None:
                 return loaded.package
         return None
 

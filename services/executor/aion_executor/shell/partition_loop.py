@@ -21,7 +21,7 @@ from aion_common.limits import (
     TURN_WAIT_MS,
 )
 from aion_executor.changes import Lookup
-from aion_executor.core.effects import Effect, Evict, Wake, effect_of
+from aion_executor.core.effects import Effect, Evict, Wake, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
 from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
@@ -70,6 +70,11 @@ class PartitionLoop:
         """How many offered inputs are not decided yet."""
         return len(self._commands)
 
+    @property
+    def decided(self) -> Partition:
+        """The partition as decided so far, acknowledged or not."""
+        return self.partition if self._open is None else self._open.partition
+
     def outcome(self, activation: Activation, ended: TurnEnd | None, now_ms: int) -> None:
         """A turn ended in a VM; None: a replay has caught up. Void activations are passed over."""
         self._awaited.discard(activation)
@@ -96,7 +101,7 @@ class PartitionLoop:
             run = self._state.run(self._left_by_death.popleft())
             if run is None:
                 continue
-            loaded = self.partition.versions.get(version_key(run.namespace, run.version))
+            loaded = self.decided.versions.get(version_key(run.namespace, run.version))
             if waits_softly(run) and loaded is not None and loaded.package.wakes_itself:
                 self._wake(run, now_ms)
             else:
@@ -221,6 +226,8 @@ class PartitionLoop:
                 self._wake(run, now_ms)
             case Evict(run=run):
                 self._awaited.discard(self.residents.evict(run.run_id))
+            case Warm(namespace=namespace, version=version):
+                self.residents.vms.warm(namespace, version)
             case None:
                 pass
             case _:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aion_common.ids import RunId
+from aion_common.ids import Namespace, RunId, Version
 from aion_common.limits import DEATHS_IN_A_ROW_MAX
 from aion_common.records.events import HistoryRecord
 from aion_executor.changes import Lookup
@@ -39,6 +39,9 @@ class TurnTaker(Protocol):
 
 class Vms(Protocol):
     """The VMs of this executor, as a partition uses them. Nothing here waits: what a VM is not ready for is buffered."""
+
+    def warm(self, namespace: Namespace, version: Version) -> None:
+        """Bring the version's VM up if it is not. A repeat is harmless."""
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""

@@ -9,6 +9,7 @@ from aion_beam.frames import Outcome as FromVm
 from aion_beam.pool import Activation as Vm
 from aion_beam.pool import PackageKey, StartSpec, VmPool
 from aion_beam.replay import input_of, replay_of
+from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
 from aion_common.records.events import Failure, HistoryRecord, SignalReceived, WaitKind
 from aion_executor.core.inputs import Blocks, Completes, Fails, Waits
@@ -52,6 +53,10 @@ class PartitionVms:
     pool: VmPool
     switchboard: Switchboard
     taker: TurnTaker
+
+    def warm(self, namespace: Namespace, version: Version) -> None:
+        """See `residents.Vms`."""
+        self.pool.warm(PackageKey(namespace=namespace, version=version))
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
