@@ -39,9 +39,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 # Fetched once and kept in the user's cache, so that brokers start without a network.
-$(JARS): $(INSTALLED) services/server/aion_server/broker.py
-	@$(BIN)/python -c 'import asyncio; from aion_server import broker; asyncio.run(broker.find_java()); \
-	  asyncio.run(broker.find_jars(broker.KAFKA_VERSION))'
+$(JARS): $(INSTALLED) services/server/aion_server/broker.py services/server/aion_server/java.py
+	@$(BIN)/python -c 'import asyncio; from aion_server import broker, java; asyncio.run(java.find_java()); \
+	  asyncio.run(java.find_jars(broker.KAFKA_VERSION))'
 	@touch $@
 
 erlang:

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar, overload
 
 from aion_common.kafka.api import Log, LogRecord, Reader
@@ -26,6 +26,13 @@ async def eventually(condition: Callable[[], Any], *, within_s: float = 30) -> A
             if value:
                 return value
             await asyncio.sleep(_POLL_S)
+
+
+async def paced(numbers: Iterable[int], every_ms: int) -> AsyncIterator[int]:
+    """The numbers, so far apart: for load that is described by its pace."""
+    for number in numbers:
+        yield number
+        await asyncio.sleep(every_ms / 1000)
 
 
 async def read_to(reader: Reader, partition: int, end_offset: int) -> list[LogRecord]:

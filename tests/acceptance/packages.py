@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aion_common.package.archive import build_archive, write_archive
+from aion_common.package.manifest import Json
 
 RELOAD = "reload_e2e"
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "erlang"
@@ -40,7 +41,7 @@ def fixture_package(name: str, function: str) -> bytes:
 
 def packed(name: str, source: str, function: str) -> bytes:
     """An archive of one module."""
-    manifest = {
+    manifest: dict[str, Json] = {
         "entry_module": name,
         "entry_function": function,
         "input_schema": {},

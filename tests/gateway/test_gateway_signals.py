@@ -1,5 +1,7 @@
 """Signals: JSON or bytes, to the latest run or a named one."""
 
+import asyncio
+
 import pytest
 
 from aion_common.records.commands import SignalRun
@@ -73,3 +75,17 @@ async def test_a_closed_run_takes_no_signal() -> None:
         w.executor.runs[b"default/one"].close("completed", '"result":1')
         answer = await w.http.post(SIGNAL)
         assert (answer.status_code, answer.json()["code"], answer.json()["run_status"]) == (409, "closed", "completed")
+
+
+async def test_a_signal_to_another_workflow_does_not_get_the_answer_of_a_call_with_the_same_key() -> None:
+    async with world() as w, asyncio.TaskGroup() as calls:
+        await started(w)
+        w.executor.has_taken.clear()
+        w.executor.replies_dropped = 1
+        key = {"Idempotency-Key": "key"}
+        waiting = calls.create_task(w.http.post(SIGNAL, headers=key))
+        await w.executor.has_taken.wait()
+        other = await w.http.post("/v1/workflows/two/signals/release", headers=key)
+        assert (other.status_code, other.json()["field"]) == (400, "Idempotency-Key")
+        repeat = await w.http.post(SIGNAL, headers=key)
+        assert (await waiting).json() == repeat.json()

@@ -155,18 +155,6 @@ async def test_a_key_of_another_call_is_refused_naming_the_header() -> None:
         assert w.executor.runs[f"default/{started.json()['workflow_id']}".encode()].signals == []
 
 
-async def test_an_answer_to_a_call_about_another_workflow_id_is_not_taken() -> None:
-    async with world() as w, asyncio.TaskGroup() as calls:
-        w.executor.replies_dropped = 1
-        key = {"Idempotency-Key": "key"}
-        waiting = calls.create_task(w.http.post("/v1/workflows", json=START | {"workflow_id": "a"}, headers=key))
-        await w.executor.has_taken.wait()
-        other = await w.http.post("/v1/workflows", json=START | {"workflow_id": "b"}, headers=key)
-        assert (other.status_code, other.json()["field"]) == (400, "Idempotency-Key")
-        repeat = await w.http.post("/v1/workflows", json=START | {"workflow_id": "a"}, headers=key)
-        assert (await waiting).json() == repeat.json()
-
-
 async def test_a_late_answer_to_an_earlier_call_with_the_key_is_not_taken_for_this_one() -> None:
     async with world() as w, asyncio.TaskGroup() as calls:
         w.executor.replies_dropped = 1

@@ -72,7 +72,7 @@ def start(  # noqa: PLR0913 - one parameter for each option of the command line
         _raise_unless_completed(started["workflow_id"], started)
 
 
-def signal(  # noqa: PLR0913 - one parameter for each option of the command line
+def signal(
     session: Session,
     workflow_id: WorkflowIdArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],

@@ -189,9 +189,6 @@ TAIL_CHECK_MS = 5_000
 TAIL_STUCK_MS = 60_000
 """Lag without progress for so long, in spite of new readers: the process is not healthy."""
 
-GATEWAY_STOP_MS = 10_000
-"""A gateway that stops gives running requests so long."""
-
 CLOCK_SKEW_MS_MAX = 2_000
 """An owner whose clock differs more from the broker's refuses to own: times in histories would jump at take-overs."""
 

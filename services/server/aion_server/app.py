@@ -97,7 +97,7 @@ def executor(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 
 
 @app.command()
-def gateway(  # noqa: PLR0913, PLR0917 - one parameter for each flag
+def gateway(
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
     gateway_id: Annotated[str | None, typer.Option(show_default="host name", help="Unique among the gateways.")] = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,16 +19,10 @@ from aion_gateway.http.problems import IDEMPOTENCY_KEY
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (RejectionCode.INVALID_ARGUMENT, RejectionCode.OVERLOADED, RejectionCode.UNAVAILABLE, INTERNAL)
 
-_KEY_PARAMETER = {
-    "name": IDEMPOTENCY_KEY,
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": limits.NAME_BYTES_MAX},
-    "description": "1 to 255 bytes of printable UTF-8. A repeat with the same key gets the first answer. Made by the "
-    "gateway when absent; always returned.",
-}
-
 Responses = dict[int | str, dict[str, Any]]
+
+BINARY: Mapping[str, Any] = MappingProxyType({"type": "string", "format": "binary"})
+"""The schema of bytes."""
 
 
 def problems(*codes: RejectionCode) -> Responses:
@@ -51,7 +46,18 @@ def described_json(model: type) -> dict[str, Any]:
 def described_bytes(content: Mapping[str, Mapping[str, Any]], *, required: bool) -> dict[str, Any]:
     """The `openapi_extra` of a mutating call whose body is taken as bytes; content type -> schema."""
     media = {content_type: {"schema": dict(schema)} for content_type, schema in content.items()}
-    return {"parameters": [_KEY_PARAMETER], "requestBody": {"required": required, "content": media}}
+    return {"parameters": [_key_parameter()], "requestBody": {"required": required, "content": media}}
+
+
+def _key_parameter() -> dict[str, Any]:
+    return {
+        "name": IDEMPOTENCY_KEY,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "minLength": 1, "maxLength": limits.NAME_BYTES_MAX},
+        "description": "1 to 255 bytes of printable UTF-8. A repeat with the same key gets the first answer. Made by the "
+        "gateway when absent; always returned.",
+    }
 
 
 def install(app: FastAPI) -> None:

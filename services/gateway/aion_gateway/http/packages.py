@@ -1,6 +1,6 @@
 """Deploying packages, listing versions, routing types: calls to the catalog."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
@@ -20,21 +20,20 @@ from aion_gateway.http.models import (
     VersionsAnswer,
     VersionsQuery,
 )
-from aion_gateway.http.openapi import described_bytes, described_json, problems
+from aion_gateway.http.openapi import BINARY, described_bytes, described_json, problems
 from aion_gateway.http.problems import invalid, key_reused, refused, refused_by
 from aion_gateway.uploads import upload
 
 router = APIRouter(tags=["packages"])
 
 ARCHIVE_TYPES = ("application/octet-stream", "application/zip")
-_ARCHIVE: dict[str, Any] = {content_type: {"type": "string", "format": "binary"} for content_type in ARCHIVE_TYPES}
 
 
 @router.post(
     "/v1/packages",
     response_model=LoadedPackage,
     responses=problems(RejectionCode.INVALID_PACKAGE, RejectionCode.MANIFEST_MISMATCH, RejectionCode.PAYLOAD_TOO_LARGE),
-    openapi_extra=described_bytes(_ARCHIVE, required=True),
+    openapi_extra=described_bytes(dict.fromkeys(ARCHIVE_TYPES, BINARY), required=True),
 )
 async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Query()]) -> LoadedPackage:
     """Load the `.aion` archive in the body and route its workflow types to it."""

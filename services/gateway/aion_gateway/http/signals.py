@@ -1,6 +1,6 @@
 """Signals to runs."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
@@ -12,13 +12,11 @@ from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
 from aion_gateway.http.bodies import content_type_of, read_body
 from aion_gateway.http.fields import PathName, command_id_of, gateway_of
 from aion_gateway.http.models import RunQuery, SignalledWorkflow
-from aion_gateway.http.openapi import described_bytes, problems
+from aion_gateway.http.openapi import BINARY, described_bytes, problems
 from aion_gateway.http.problems import invalid, key_reused, refused_by
 from aion_gateway.json_text import check_value
 
 router = APIRouter(tags=["signals"])
-
-_PAYLOAD: dict[str, Any] = {JSON: {}, "*/*": {"type": "string", "format": "binary"}}
 
 
 @router.post(
@@ -26,7 +24,7 @@ _PAYLOAD: dict[str, Any] = {JSON: {}, "*/*": {"type": "string", "format": "binar
     status_code=202,
     response_model=SignalledWorkflow,
     responses=problems(RejectionCode.NOT_FOUND, RejectionCode.CLOSED, RejectionCode.PAYLOAD_TOO_LARGE),
-    openapi_extra=described_bytes(_PAYLOAD, required=False),
+    openapi_extra=described_bytes({JSON: {}, "*/*": BINARY}, required=False),
 )
 async def signal_workflow(
     request: Request,
