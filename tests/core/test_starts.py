@@ -113,6 +113,12 @@ def test_key_of_a_signal_used_for_a_start_gets_the_signals_answer(world: World) 
     assert isinstance(world.answer("k"), SignalAccepted)
 
 
+def test_key_of_a_start_used_for_a_signal_gets_the_starts_answer(world: World) -> None:
+    run = world.after(start("k", "park"), signal("k", "s")).newest(W1)
+    assert world.answer("k") == StartAccepted(run_id=run.run_id, version=V1, created=True)
+    assert run.status == "running"
+
+
 def test_records_that_are_not_ours_are_passed_over(world: World) -> None:
     world.after(None, start("c1", "at_once"), None)
     assert world.newest(W1).status == "completed"

@@ -77,7 +77,7 @@ async def test_a_closed_run_takes_no_signal() -> None:
         assert (answer.status_code, answer.json()["code"], answer.json()["run_status"]) == (409, "closed", "completed")
 
 
-async def test_a_signal_to_another_workflow_does_not_get_the_answer_of_a_call_with_the_same_key() -> None:
+async def test_a_signal_to_another_workflow_with_the_same_key_gets_an_answer_of_its_own() -> None:
     async with world() as w, asyncio.TaskGroup() as calls:
         await started(w)
         w.executor.has_taken.clear()
@@ -86,6 +86,6 @@ async def test_a_signal_to_another_workflow_does_not_get_the_answer_of_a_call_wi
         waiting = calls.create_task(w.http.post(SIGNAL, headers=key))
         await w.executor.has_taken.wait()
         other = await w.http.post("/v1/workflows/two/signals/release", headers=key)
-        assert (other.status_code, other.json()["field"]) == (400, "Idempotency-Key")
+        assert (other.status_code, other.json()["code"]) == (404, "not_found")
         repeat = await w.http.post(SIGNAL, headers=key)
         assert (await waiting).json() == repeat.json()

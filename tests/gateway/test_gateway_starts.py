@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from aion_common.ids import (
-    CommandId,
     Namespace,
     Version,
     WorkflowId,
@@ -24,13 +23,14 @@ from gateway.scripted import ROUTED, ScriptedRun, reply
 from gateway.world import TOPICS, serving, surroundings, world
 
 START = {"workflow_type": "order"}
+DEFAULT = Namespace("default")
 
 
 async def test_a_start_is_one_command_in_its_workflows_partition() -> None:
     async with world() as w:
         body = {"workflow_type": "order", "workflow_id": "wf/ä", "version": "d" * 64, "id_conflict": "use_existing"}
         answer = await w.http.post("/v1/workflows", json=body | {"input": [1]}, headers={"Idempotency-Key": "key"})
-        run_id = run_id_of(Namespace("default"), WorkflowId("wf/ä"), CommandId("http/default/key"))
+        run_id = run_id_of(DEFAULT, WorkflowId("wf/ä"), http_command_id(DEFAULT, "key", WorkflowId("wf/ä")))
         assert answer.status_code == 201
         assert answer.json() == {"workflow_id": "wf/ä", "run_id": run_id, "version": "d" * 64, "status": "running"}
         assert answer.headers["Idempotency-Key"] == "key"
@@ -148,11 +148,21 @@ async def test_calls_with_one_key_at_once_share_the_answer() -> None:
 async def test_a_key_of_another_call_is_refused_naming_the_header() -> None:
     async with world() as w:
         key = {"Idempotency-Key": "key"}
-        started = await w.http.post("/v1/workflows", json=START, headers=key)
-        signal = f"/v1/workflows/{started.json()['workflow_id']}/signals/release"
-        refused = await w.http.post(signal, headers=key)
+        await w.http.post("/v1/workflows", json=START | {"workflow_id": "one"}, headers=key)
+        refused = await w.http.post("/v1/workflows/one/signals/release", headers=key)
         assert (refused.status_code, refused.json()["field"]) == (400, "Idempotency-Key")
-        assert w.executor.runs[f"default/{started.json()['workflow_id']}".encode()].signals == []
+        assert w.executor.runs[b"default/one"].signals == []
+
+
+async def test_a_key_counts_within_its_workflow_id() -> None:
+    async with world() as w:
+        key = {"Idempotency-Key": "key"}
+        answers = [
+            await w.http.post("/v1/workflows", json=START | {"workflow_id": workflow_id}, headers=key)
+            for workflow_id in ("one", "two", "one")
+        ]
+        first, second, again = (answer.json()["run_id"] for answer in answers)
+        assert first == again != second
 
 
 async def test_a_late_answer_to_an_earlier_call_with_the_key_is_not_taken_for_this_one() -> None:

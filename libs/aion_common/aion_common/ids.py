@@ -37,6 +37,9 @@ def workflow_id_of(command_id: CommandId) -> WorkflowId:
     return WorkflowId(blake3(command_id.encode()).hexdigest(length=16))
 
 
-def http_command_id(namespace: Namespace, idempotency_key: str) -> CommandId:
-    """The command id of an HTTP call."""
-    return CommandId(f"http/{namespace}/{idempotency_key}")
+def http_command_id(namespace: Namespace, idempotency_key: str, workflow_id: WorkflowId | None = None) -> CommandId:
+    """The command id of an HTTP call. A key counts within the workflow id that the call names: commands of different workflow
+    ids live in different partitions, which know nothing of one another (docs/adr/0004)."""
+    if workflow_id is None:
+        return CommandId(f"http/{namespace}/{idempotency_key}")
+    return CommandId(f"http/{namespace}/{idempotency_key}/{blake3(workflow_id.encode()).hexdigest(length=8)}")

@@ -136,7 +136,7 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Effect | None:
 
 def _first_answer(changes: Changes, command: Command, new_run_id: RunId) -> Answer | None:
     """What the command was answered when it came first; an accepted start is known by its run, for ever."""
-    if isinstance(command.body, StartRun) and (run := changes.run(new_run_id)) is not None:
+    if (run := changes.run(new_run_id)) is not None:
         return StartAccepted(run_id=run.run_id, version=run.version, created=True)
     if (reply := changes.answer(command.command_id)) is not None:
         answer: Answer = decode(reply).answer

@@ -20,7 +20,7 @@ from aion_common.records.replies import Rejection, RejectionCode
 from aion_common.wire import decode
 from aion_executor.core.run import Run, is_open
 from aion_executor.shell.partition import OwnedPartition
-from aion_executor.shell.views import Json, description_of, history_of, json_bytes, result_of
+from aion_executor.shell.views import Json, description_of, history_of, json_bytes, records_of, result_of
 
 Owned = Callable[[], Mapping[int, OwnedPartition]]
 
@@ -48,7 +48,9 @@ def create_app(member: str, owned: Owned) -> Starlette:
         from_seq = int(request.query_params.get("from_seq", "1"))
         limit = min(int(request.query_params.get("limit", HISTORY_PAGE_EVENTS_MAX)), HISTORY_PAGE_EVENTS_MAX)
         values = partition.loop.store.history(run.run_id, from_seq, limit)
-        return _json(200, history_of([decode(value) for value in values], values, run.seq))
+        if request.query_params.get("encoding") == "avro":
+            return _json(200, records_of(values, from_seq, run.seq))
+        return _json(200, history_of(values, from_seq, run.seq))
 
     async def result(request: Request) -> Response:
         found = _find(request, owned())

@@ -7,12 +7,14 @@ import base64
 import dataclasses
 from collections.abc import Sequence
 from enum import Enum
+from itertools import accumulate
 
 import msgspec
 
 from aion_common.limits import HISTORY_PAGE_BYTES_MAX
 from aion_common.records.common import JSON, Payload
 from aion_common.records.events import HistoryRecord, RunCompleted, RunFailed
+from aion_common.wire import decode
 from aion_executor.core.run import Run
 
 Json = dict[str, object]
@@ -66,25 +68,38 @@ def _end_of(terminal: HistoryRecord | None) -> Json:
             return {}
 
 
-def history_of(records: Sequence[HistoryRecord], values: Sequence[bytes], last_seq: int) -> Json:
-    """Events in order, as many as fit into a page; `next_seq` is None when there are no more. `values`: the records' bytes."""
-    events: list[Json] = []
-    page_bytes = 0
-    for record, value in zip(records, values, strict=True):
-        page_bytes += len(value)
-        if events and page_bytes > HISTORY_PAGE_BYTES_MAX:
-            return {"events": events, "next_seq": record.seq}
-        events.append(
-            {
-                "seq": record.seq,
-                "type": type(record.event).__name__,
-                "recorded_at": record.recorded_at,
-                "chain": record.chain.hex(),
-                "data": _shown(record.event),
-            }
-        )
-    shown_through = records[-1].seq if records else last_seq
-    return {"events": events, "next_seq": shown_through + 1 if shown_through < last_seq else None}
+def history_of(values: Sequence[bytes], from_seq: int, last_seq: int) -> Json:
+    """A page of events from the values of their records; `next_seq` is None when there are no more."""
+    page = _page(values)
+    return {"events": [_event(decode(value)) for value in page], "next_seq": _next_seq(page, from_seq, last_seq)}
+
+
+def records_of(values: Sequence[bytes], from_seq: int, last_seq: int) -> Json:
+    """The same page as the records stand in the log: base64 of Avro single-object values."""
+    page = _page(values)
+    encoded = [base64.b64encode(value).decode() for value in page]
+    return {"records": encoded, "next_seq": _next_seq(page, from_seq, last_seq)}
+
+
+def _page(values: Sequence[bytes]) -> Sequence[bytes]:
+    """As many as fit into an answer, at least one."""
+    sizes = accumulate(len(value) for value in values)
+    return values[: max(1, sum(size <= HISTORY_PAGE_BYTES_MAX for size in sizes))]
+
+
+def _next_seq(page: Sequence[bytes], from_seq: int, last_seq: int) -> int | None:
+    following = from_seq + len(page)
+    return following if page and following <= last_seq else None
+
+
+def _event(record: HistoryRecord) -> Json:
+    return {
+        "seq": record.seq,
+        "type": type(record.event).__name__,
+        "recorded_at": record.recorded_at,
+        "chain": record.chain.hex(),
+        "data": _shown(record.event),
+    }
 
 
 def _shown(value: object) -> object:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from aion_common import limits
-from aion_common.ids import CommandId, Namespace, http_command_id
+from aion_common.ids import CommandId, Namespace, WorkflowId, http_command_id
 from aion_gateway.gateway import Gateway
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -75,6 +75,7 @@ def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
-def command_id_of(request: Request, namespace: Namespace) -> CommandId:
-    """The command id of a mutating call: the same for every repeat with its idempotency key."""
-    return http_command_id(namespace, request.state.idempotency_key)
+def command_id_of(request: Request, namespace: Namespace, workflow_id: str | None = None) -> CommandId:
+    """The command id of a mutating call: the same for every repeat with its idempotency key about the same workflow id."""
+    named = None if workflow_id is None else WorkflowId(workflow_id)
+    return http_command_id(namespace, request.state.idempotency_key, named)

@@ -37,7 +37,8 @@ async def signal_workflow(
     namespace = Namespace(query.namespace)
     signal = SignalRun(run_id=None if query.run_id is None else RunId(query.run_id), name=name, payload=await _payload(request))
     commands = gateway_of(request).commands
-    answer = await commands.ask_owner(command_id_of(request, namespace), namespace, WorkflowId(workflow_id), signal)
+    command_id = command_id_of(request, namespace, workflow_id)
+    answer = await commands.ask_owner(command_id, namespace, WorkflowId(workflow_id), signal)
     match answer:
         case SignalAccepted():
             return SignalledWorkflow(workflow_id=workflow_id, run_id=answer.run_id, seq=answer.seq)

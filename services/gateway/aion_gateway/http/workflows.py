@@ -57,7 +57,7 @@ async def start_workflow(request: Request, query: Annotated[NamespaceQuery, Quer
     gateway = gateway_of(request)
     body = await json_body(request, StartWorkflow, exact={"input"})
     namespace = Namespace(query.namespace)
-    command_id = command_id_of(request, namespace)
+    command_id = command_id_of(request, namespace, body.workflow_id)
     workflow_id = workflow_id_of(command_id) if body.workflow_id is None else WorkflowId(body.workflow_id)
     start = StartRun(
         workflow_type=WorkflowType(body.workflow_type),
