@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 JARS := .venv/.jars
-ROOMS := $(wildcard libs/* services/* clients/python examples) tests
+ROOMS := $(wildcard libs/* services/* clients/python examples benchmarks) tests
 ERLANG_SOURCES := $(wildcard erlang/apps/*/src/*.erl)
 ERLANG_PACKAGES := erlang-base erlang-dev erlang-eunit erlang-syntax-tools erlang-crypto
 
@@ -20,14 +20,15 @@ setup: $(INSTALLED) erlang $(JARS) ## Install everything into .venv, and Erlang 
 demo: setup ## Replace workflow code under running workflows, on a real broker and real Erlang VMs
 	@$(BIN)/python examples/order_release/demo.py
 
-test: setup ## Run every test; ARGS="tests/core -k start" runs some
+test: check ## Check, then run every test; ARGS="tests/core -k start" runs some
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Lint, format, types, who may import whom, Erlang warnings
+check: setup ## Lint, format, types, who may import whom, house rules, Erlang warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(ROOMS)
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/architecture
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	  erlc +warnings_as_errors +deterministic -o "$$out" $(ERLANG_SOURCES) && echo "erlc: no warnings"
 

@@ -185,3 +185,16 @@ def test_batch_does_not_wait_for_a_run_that_was_evicted(world: World) -> None:
     world.loop.gone(world.vms.die())
     world.loop.gather(world.now_ms)
     assert world.loop.is_due(world.now_ms)
+
+
+def test_runs_that_waited_longest_make_room(world: World) -> None:
+    world.loop.residents_max = 3
+    ids = [WorkflowId(f"w{number}") for number in range(6)]
+    for workflow_id in ids:
+        world.now_ms += 1
+        world.after(start(f"c-{workflow_id}", "two_signals", workflow_id=workflow_id))
+    assert len(world.loop.residents) <= 3
+    assert world.loop.residents.is_resident(world.newest(ids[-1]).run_id)
+    for workflow_id in ids:
+        world.after(*(signal(f"{name}-{workflow_id}", name, workflow_id=workflow_id) for name in "ab"))
+        assert world.newest(workflow_id).status == "completed"

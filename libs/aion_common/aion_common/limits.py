@@ -24,9 +24,8 @@ HISTORY_BYTES_MAX = 64 * MIB
 PENDING_SIGNALS_MAX = 10_000
 """Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
 
-WORKFLOW_ID_BYTES_MAX = 255
 NAME_BYTES_MAX = 255
-"""Workflow types, signal names, idempotency keys."""
+"""Workflow ids, workflow types, signal names, idempotency keys."""
 
 REASON_BYTES_MAX = 4 * KIB
 """Messages of failures and refusals are cut here: they are for people."""
@@ -73,7 +72,9 @@ VM_PING_MS = 1_000
 VM_PINGS_MISSED_MAX = 3
 """A VM that misses this many pings in a row is killed and started again."""
 
-RESIDENT_RUNS_PER_VM_MAX = 100_000
+RESIDENT_RUNS_MAX = 25_000
+"""Of one partition: about 3 KB each in a VM. Above it, those that waited longest leave; their next input replays them."""
+
 RESIDENT_IDLE_MS = 600_000
 """A run that waited this long leaves the VM; its next input replays it."""
 

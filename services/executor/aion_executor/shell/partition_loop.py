@@ -17,6 +17,7 @@ from aion_common.limits import (
     PAYLOAD_BYTES_MAX,
     PENDING_SIGNALS_MAX,
     RESIDENT_IDLE_MS,
+    RESIDENT_RUNS_MAX,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
 )
@@ -52,6 +53,7 @@ class PartitionLoop:
     next_offset: int
     on_written: Callable[[SealedBatch], None]
     sent_through: int = -1
+    residents_max: int = RESIDENT_RUNS_MAX
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
@@ -99,12 +101,9 @@ class PartitionLoop:
         same turn again."""
         while self._left_by_death:
             run = self._state.run(self._left_by_death.popleft())
-            if run is None:
-                continue
-            loaded = self.decided.versions.get(version_key(run.namespace, run.version))
-            if waits_softly(run) and loaded is not None and loaded.package.wakes_itself:
+            if run is not None and self._may_wake_itself(run):
                 self._wake(run, now_ms)
-            else:
+            elif run is not None:
                 self._carry_out(effect_of(run), now_ms)
 
     def wake_owed(self, now_ms: int) -> None:
@@ -177,10 +176,17 @@ class PartitionLoop:
     def evict_idle(self, now_ms: int) -> None:
         """Take runs out of VMs that have waited for long; their next input replays them. Runs that may go on by themselves
         stay."""
-        for run_id in self.residents.idle_since(now_ms - RESIDENT_IDLE_MS):
+        self._evict(self.residents.idle_since(now_ms - RESIDENT_IDLE_MS))
+
+    def _evict(self, run_ids: Iterable[RunId]) -> None:
+        for run_id in run_ids:
             run = self._state.run(run_id)
-            if run is None or not waits_softly(run):
+            if run is None or not self._may_wake_itself(run):
                 self.residents.evict(run_id)
+
+    def _may_wake_itself(self, run: Run) -> bool:
+        loaded = self.decided.versions.get(version_key(run.namespace, run.version))
+        return waits_softly(run) and loaded is not None and loaded.package.wakes_itself
 
     def abandon(self) -> None:
         """The partition is not ours any more: end the processes of its runs, whose turns nobody will record."""
@@ -234,6 +240,8 @@ class PartitionLoop:
                 assert_never(effect)
 
     def _wake(self, run: Run, now_ms: int) -> None:
+        if len(self.residents) >= self.residents_max:
+            self._evict(self.residents.longest_idle(self.residents_max // 10 + 1))
         activation = self.residents.wake(run, self._state, now_ms)
         if activation is not None and self._open is not None:
             self._awaited.add(activation)

@@ -4,8 +4,9 @@ Residency is a cache: it is derived from the partition's state at any time, and 
 only between its turns. Called by the partition loop alone; never awaits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
@@ -131,11 +132,15 @@ class Residents:
         for run_id in tuple(self._by_run):
             self.evict(run_id)
 
-    def idle_since(self, before_ms: int) -> Iterator[RunId]:
+    def idle_since(self, before_ms: int) -> list[RunId]:
         """Runs that wait and were last active before that time."""
-        for resident in tuple(self._by_run.values()):
-            if not resident.in_turn and resident.active_ms < before_ms:
-                yield resident.run_id
+        waiting = (resident for resident in self._by_run.values() if not resident.in_turn)
+        return [resident.run_id for resident in waiting if resident.active_ms < before_ms]
+
+    def longest_idle(self, count: int) -> list[RunId]:
+        """The runs that have waited longest."""
+        waiting = (resident for resident in self._by_run.values() if not resident.in_turn)
+        return [resident.run_id for resident in nsmallest(count, waiting, key=lambda resident: resident.active_ms)]
 
     def gone(self, activations: Sequence[Activation]) -> tuple[list[RunId], list[TurnInput]]:
         """Their VM died: the runs that left with it, and for those that were in a turn at too many deaths in a row, that
