@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aion_common.clock import SystemClock
-from aion_common.cluster import verify_cluster
+from aion_common.cluster import join_cluster, verify_cluster
 from aion_common.errors import AionError, Unavailable, WrongCluster
 from aion_common.kafka.api import Topic, Write
 from aion_common.kafka.topics import Topics
@@ -72,6 +72,15 @@ async def test_schemas_are_published_under_their_fingerprints() -> None:
     await create(log, asked(partitions=1), CLOCK)
     published = {record.key: record.value for record in log.cluster.records(TOPICS.schemas, 0)}
     assert published == {mark.encode(): text.encode() for mark, text in schemas().items()}
+
+
+async def test_a_service_publishes_what_its_release_adds() -> None:
+    log = MemoryLog()
+    await create(log, asked(partitions=1), CLOCK)
+    log.cluster.trim(TOPICS.schemas, 0, len(schemas()) - 1)
+    await join_cluster(log, TOPICS)
+    published = {record.key for record in log.cluster.records(TOPICS.schemas, 0)}
+    assert published == {mark.encode() for mark in schemas()}
 
 
 async def test_inits_at_the_same_time_write_one_first_record() -> None:

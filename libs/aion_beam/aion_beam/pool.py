@@ -34,6 +34,7 @@ from aion_beam.replay import Replay, deliver_records, start_records
 from aion_common.errors import AionError, BadPackage, VmDied
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.limits import VM_IDLE_MS
+from aion_common.metrics import VM_DEATHS
 
 _log = structlog.get_logger(__name__)
 
@@ -298,6 +299,7 @@ class VmPool:
             self._listener.on_outcome(activation, outcome)
 
     def _on_gone(self, slot: _Slot, reason: str) -> None:
+        VM_DEATHS.inc()
         slot.vm = None
         lost = sorted(slot.active)
         for activation in lost:

@@ -5,13 +5,15 @@ partitioner, topics. A cluster that differs would send a workflow's commands to 
 """
 
 import asyncio
+from contextlib import aclosing
 
 from aion_common import limits
 from aion_common.errors import Unavailable, WrongCluster
 from aion_common.kafka.api import Log
+from aion_common.kafka.reading import records_between
 from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogRecord, ClusterCreated
-from aion_common.wire import decode
+from aion_common.wire import decode, schemas
 
 PARTITIONER = "murmur2"
 HINT = "run `aion-server init` with the same bootstrap and topic prefix first"
@@ -36,6 +38,25 @@ async def verify_cluster(log: Log, topics: Topics) -> ClusterCreated:
         if found is None or found.partitions != topic.partitions:
             is_now = "does not exist" if found is None else f"has {found.partitions}"
             raise WrongCluster(f"topic {topic.name} was created with {topic.partitions} partitions and now {is_now}")
+    return created
+
+
+async def join_cluster(log: Log, topics: Topics) -> ClusterCreated:
+    """What every service does at start: `verify_cluster`, then publish the schemas of this release that are not in
+    `aion.schemas` yet, so that whoever reads its records needs nothing but Kafka. A repeat is harmless."""
+    created = await verify_cluster(log, topics)
+    first, end = await log.beginning_offset(topics.schemas, 0), await log.end_offset(topics.schemas, 0)
+    published: set[bytes | None] = set()
+    async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
+        async for records in portions:
+            published.update(record.key for record in records)
+    missing = [(mark.encode(), text.encode()) for mark, text in schemas().items() if mark.encode() not in published]
+    if missing:
+        sender = await log.sender()
+        try:
+            await sender.send(topics.schemas, 0, missing)
+        finally:
+            await sender.close()
     return created
 
 

@@ -11,7 +11,7 @@ from aion_beam.host_build import build_host
 from aion_catalog.shell.loop import Surroundings, serve_until
 from aion_catalog.shell.packages import LoadModules, check_package
 from aion_common.clock import SystemClock
-from aion_common.cluster import verify_cluster
+from aion_common.cluster import join_cluster
 from aion_common.kafka.api import Log
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
@@ -34,7 +34,7 @@ async def surroundings_of(log: Log, topics: Topics, load_modules: LoadModules) -
     return Surroundings(
         log=log,
         topics=topics,
-        cluster=await verify_cluster(log, topics),
+        cluster=await join_cluster(log, topics),
         clock=SystemClock(),
         check=functools.partial(check_package, log, topics, load_modules),
     )

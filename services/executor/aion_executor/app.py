@@ -6,7 +6,7 @@ from functools import partial
 from aion_beam.host_build import build_host
 from aion_beam.pool import PackageKey, VmPool
 from aion_common.clock import SystemClock
-from aion_common.cluster import verify_cluster
+from aion_common.cluster import join_cluster
 from aion_common.http_server import listening, serve_http
 from aion_common.kafka.api import Log, Sender
 from aion_common.kafka.client import connect
@@ -27,7 +27,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     log = await connect(settings.bootstrap)
     try:
         topics = Topics(settings.topic_prefix)
-        await verify_cluster(log, topics)
+        await join_cluster(log, topics)
         sender = await log.sender()
         try:
             await _serve(settings, stop, log, topics, sender)

@@ -6,7 +6,7 @@ import httpx
 from fastapi import FastAPI
 
 from aion_common import limits
-from aion_common.cluster import verify_cluster
+from aion_common.cluster import join_cluster
 from aion_common.http_server import listening, serve_http
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
@@ -46,7 +46,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     log = await connect(settings.bootstrap)
     try:
         topics = Topics(settings.topic_prefix)
-        cluster = await verify_cluster(log, topics)
+        cluster = await join_cluster(log, topics)
         async with owners_client() as client:
             around = Surroundings(
                 log=log, topics=topics, client=client, gateway_id=settings.gateway_id, partitions=cluster.partitions

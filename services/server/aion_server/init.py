@@ -9,9 +9,8 @@ import functools
 
 from rich.console import Console
 
-from aion_common import limits
 from aion_common.clock import Clock, SystemClock
-from aion_common.cluster import PARTITIONER, read_cluster, verify_cluster
+from aion_common.cluster import PARTITIONER, join_cluster, read_cluster
 from aion_common.errors import Fenced, Unavailable, WrongCluster
 from aion_common.kafka.api import Log, Topic, Write
 from aion_common.kafka.client import connect
@@ -19,7 +18,7 @@ from aion_common.kafka.topics import Topics, ensure, wanted
 from aion_common.records.catalog import CatalogRecord, ClusterCreated, TopicCreated
 from aion_common.service import Serve
 from aion_common.settings import Settings
-from aion_common.wire import encode, schemas
+from aion_common.wire import encode
 
 
 async def create_cluster(settings: Settings) -> ClusterCreated:
@@ -45,8 +44,7 @@ async def create(log: Log, settings: Settings, clock: Clock) -> ClusterCreated:
     created = await _record_creation(log, topics, table, clock)
     if created.partitions != partitions:
         raise WrongCluster(_other_partitions(created.partitions, partitions))
-    await _publish_schemas(log, topics)
-    return await verify_cluster(log, topics)
+    return await join_cluster(log, topics)
 
 
 def create_cluster_and_tell(console: Console) -> Serve:
@@ -100,34 +98,3 @@ async def _record_creation(log: Log, topics: Topics, table: tuple[Topic, ...], c
     finally:
         await producer.close()
     return event
-
-
-async def _publish_schemas(log: Log, topics: Topics) -> None:
-    """Write the schemas of this release that are not there yet to `aion.schemas`: fingerprint in hex -> schema JSON."""
-    published = await _keys(log, topics.schemas)
-    missing = [(mark.encode(), text.encode()) for mark, text in schemas().items() if mark.encode() not in published]
-    if not missing:
-        return
-    sender = await log.sender()
-    try:
-        await sender.send(topics.schemas, 0, missing)
-    finally:
-        await sender.close()
-
-
-async def _keys(log: Log, topic: str) -> frozenset[bytes]:
-    """Every key in partition 0 of a compacted topic, up to its end as it is now."""
-    end = await log.end_offset(topic, 0)
-    keys: set[bytes] = set()
-    reader = await log.reader(topic)
-    try:
-        reader.assign({0: await log.beginning_offset(topic, 0)})
-        async with asyncio.timeout(limits.CLUSTER_READ_MS / 1000):
-            while reader.position(0) < end:
-                records = await reader.read(wait_ms=100, records_max=1_000)
-                keys.update(record.key for record in records.get(0, ()) if record.key is not None)
-    except TimeoutError as error:
-        raise Unavailable(f"{topic} could not be read to its end in time") from error
-    finally:
-        await reader.close()
-    return frozenset(keys)
