@@ -87,8 +87,11 @@ class Changes:
         """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
         the bytes of the reply."""
         answer = answered.answer
+        is_remembered = not (isinstance(answer, StartAccepted) and answer.created)
+        if not is_remembered and answered.reply_partition is None:
+            return 0
         value = encode(Reply(command_id=answered.command_id, answer=answer))
-        if not (isinstance(answer, StartAccepted) and answer.created):
+        if is_remembered:
             self._answers[answered.command_id] = value
         if answered.reply_partition is not None:
             key = answered.command_id.encode()

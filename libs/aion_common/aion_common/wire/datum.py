@@ -1,7 +1,7 @@
-"""Record classes <-> the plain values fastavro reads and writes, compiled once per class from its type hints.
+"""Records from the plain values that fastavro reads: for what another release wrote, resolved to our schemas.
 
-A union of records travels as (full name, fields); enums as their values; tuples as lists. Nothing is guessed: a type
-that this file does not know is an error at the first use of the class.
+A union of records comes as (full name, fields), enums as their values, tuples as lists. Nothing is guessed: a type that
+this file does not know is an error at the first use of the class.
 """
 
 import dataclasses
@@ -25,44 +25,6 @@ def _same(value: Any) -> Any:
 
 def _branches(hint: Any) -> tuple[Any, ...] | None:
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else None
-
-
-@cache
-def datum_of(hint: Any) -> Convert:
-    """The function that turns a value of this type into what fastavro writes."""
-    if isinstance(hint, typing.NewType):
-        return datum_of(hint.__supertype__)
-    if hint in _PLAIN:
-        return _same
-    if (branches := _branches(hint)) is not None:
-        return _datum_of_union(tuple(branch for branch in branches if branch is not types.NoneType))
-    if typing.get_origin(hint) is tuple:
-        item = datum_of(typing.get_args(hint)[0])
-        return lambda values: [item(value) for value in values]
-    if issubclass(hint, Enum):
-        return lambda member: member.value
-    return _datum_of_record(hint)
-
-
-def _datum_of_union(branches: tuple[Any, ...]) -> Convert:
-    if len(branches) == 1:
-        only = datum_of(branches[0])
-        return lambda value: None if value is None else only(value)
-    converts = {branch: (full_name(branch), datum_of(branch)) for branch in branches}
-
-    def convert(value: Any) -> Any:
-        if value is None:
-            return None
-        name, fields = converts[type(value)]
-        return name, fields(value)
-
-    return convert
-
-
-def _datum_of_record(record: type) -> Convert:
-    hints = typing.get_type_hints(record)
-    members = [(field.name, datum_of(hints[field.name])) for field in dataclasses.fields(record)]
-    return lambda value: {name: convert(getattr(value, name)) for name, convert in members}
 
 
 @cache

@@ -4,20 +4,15 @@
 hashed, and put behind its header.
 """
 
-import io
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, cast
 
 from blake3 import blake3
-from fastavro import schemaless_writer
-from fastavro.schema import parse_schema
 
-from aion_common.records.events import Cause, Event, HistoryRecord
-from aion_common.wire.datum import Convert, datum_of
-from aion_common.wire.registry import Schema, definitions, full_name, resolved, self_contained
+from aion_common.records.events import Event, HistoryRecord
+from aion_common.wire.binary import Write, compiled, compiled_fields
+from aion_common.wire.registry import definitions, full_name, resolved
 
 CHAIN_BYTES = 16
 CHAIN_START = bytes(CHAIN_BYTES)
@@ -34,28 +29,24 @@ class SealedRecord:
 _NAME = full_name(HistoryRecord)
 
 
-def _part(keep: Callable[[str], bool]) -> Schema:
-    whole: Any = definitions()[_NAME]
-    fields = [field for field in whole["fields"] if keep(field["name"])]
-    return cast(Schema, parse_schema(self_contained({**whole, "fields": fields})))
+@cache
+def _parts() -> tuple[Write, Write]:
+    """How everything before the event is written, and the event."""
+    fields = [(field["name"], field["type"]) for field in definitions()[_NAME]["fields"]]
+    assert fields[-1][0] == "event", "the event is the last field"
+    return compiled_fields(HistoryRecord, fields[:-1])[0], compiled(fields[-1][1])[0]
 
 
 @cache
-def _event_part() -> tuple[Schema, Convert]:
-    return _part(lambda name: name == "event"), datum_of(Event)
-
-
-@cache
-def _header_part() -> tuple[bytes, Schema, Convert]:
-    return resolved()[_NAME].mark, _part(lambda name: name != "event"), datum_of(Cause | None)
+def _mark() -> bytes:
+    return resolved()[_NAME].mark
 
 
 def event_bytes(event: Event) -> bytes:
     """The event as it stands in the record: union branch and fields."""
-    schema, datum = _event_part()
-    out = io.BytesIO()
-    schemaless_writer(out, schema, {"event": datum(event)}, strict=True)
-    return out.getvalue()
+    out = bytearray()
+    _parts()[1](out, event)
+    return bytes(out)
 
 
 def next_chain(previous: bytes, seq: int, recorded_at: int, event: bytes) -> bytes:
@@ -73,19 +64,7 @@ def seal(record: HistoryRecord, previous: bytes | None) -> SealedRecord:
     event = event_bytes(record.event)
     if previous is not None:
         record = replace(record, chain=next_chain(previous, record.seq, record.recorded_at, event))
-    mark, schema, cause = _header_part()
-    header = {
-        "namespace": record.namespace,
-        "workflow_id": record.workflow_id,
-        "run_id": record.run_id,
-        "seq": record.seq,
-        "recorded_at": record.recorded_at,
-        "owner_epoch": record.owner_epoch,
-        "chain": record.chain,
-        "cause": cause(record.cause),
-    }
-    out = io.BytesIO()
-    out.write(mark)
-    schemaless_writer(out, schema, header, strict=True)
-    out.write(event)
-    return SealedRecord(record=record, value=out.getvalue())
+    out = bytearray(_mark())
+    _parts()[0](out, record)
+    out += event
+    return SealedRecord(record=record, value=bytes(out))

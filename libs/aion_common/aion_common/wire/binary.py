@@ -1,0 +1,238 @@
+"""Avro's binary encoding, compiled once per record class from its schema: records <-> bytes without a detour over dicts.
+
+The same bytes as fastavro's, which the tests compare, in a third of its time. Only for values whose writer schema is ours;
+what another release wrote is resolved by fastavro (`codec.py`). A class and its schema that differ are an error at the
+first use of the class.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import cache
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+from aion_common.errors import BadRecord
+from aion_common.records import catalog, commands, common, events, owners, replies
+from aion_common.wire.registry import definitions, full_name
+
+Write = Callable[[bytearray, Any], None]
+Read = Callable[[bytes, int], tuple[Any, int]]
+"""Takes the bytes and a position in them; returns a value and the position behind it. Raises BadRecord, IndexError,
+ValueError for bytes that are not such a value."""
+
+VARINT_BITS_MAX = 63
+
+_ROOMS: tuple[ModuleType, ...] = (catalog, commands, common, events, owners, replies)
+
+
+def _varint(number: int) -> bytes:
+    encoded = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while encoded > 0x7F:
+        out.append(encoded & 0x7F | 0x80)
+        encoded >>= 7
+    out.append(encoded)
+    return bytes(out)
+
+
+_SHORT_VARINTS: tuple[bytes, ...] = tuple(_varint(number) for number in range(4096))
+
+
+def _write_long(out: bytearray, number: int) -> None:
+    out += _SHORT_VARINTS[number] if 0 <= number < 4096 else _varint(number)
+
+
+def _write_bytes(out: bytearray, content: bytes) -> None:
+    _write_long(out, len(content))
+    out += content
+
+
+def _write_string(out: bytearray, text: str) -> None:
+    _write_bytes(out, text.encode())
+
+
+def _write_boolean(out: bytearray, value: bool) -> None:
+    out.append(1 if value else 0)
+
+
+def _write_null(_: bytearray, value: None) -> None:
+    assert value is None, "a null holds nothing"
+
+
+def _read_long(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    at += 1
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at
+    number, bits = byte & 0x7F, 7
+    while byte >= 0x80:
+        if bits > VARINT_BITS_MAX:
+            raise BadRecord("damaged value: an integer of more than 64 bits")
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << bits
+        bits += 7
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    length, at = _read_long(data, at)
+    end = at + length
+    if not at <= end <= len(data):
+        raise BadRecord("damaged value: shorter than it says")
+    return data[at:end], end
+
+
+def _read_string(data: bytes, at: int) -> tuple[str, int]:
+    content, at = _read_bytes(data, at)
+    return content.decode(), at
+
+
+def _read_boolean(data: bytes, at: int) -> tuple[bool, int]:
+    if data[at] > 1:
+        raise BadRecord("damaged value: neither true nor false")
+    return data[at] == 1, at + 1
+
+
+def _read_null(_: bytes, at: int) -> tuple[None, int]:
+    return None, at
+
+
+_PRIMITIVES: Mapping[str, tuple[Write, Read]] = {
+    "null": (_write_null, _read_null),
+    "boolean": (_write_boolean, _read_boolean),
+    "long": (_write_long, _read_long),
+    "bytes": (_write_bytes, _read_bytes),
+    "string": (_write_string, _read_string),
+}
+
+
+@cache
+def _classes() -> Mapping[str, type]:
+    found = (value for room in _ROOMS for value in vars(room).values() if isinstance(value, type))
+    return {full_name(value): value for value in found if value.__module__.startswith("aion_common.records.")}
+
+
+def compiled(schema: Any) -> tuple[Write, Read]:
+    """How a value of an Avro schema, as it stands in `schemas/`, is written and read."""
+    match schema:
+        case str() if schema in _PRIMITIVES:
+            return _PRIMITIVES[schema]
+        case str():
+            return _named(schema)
+        case list():
+            return _union(schema)
+        case {"type": "array", "items": items}:
+            return _array(*compiled(items))
+        case _:
+            raise AssertionError(f"no record of ours has a field of type {schema!r}")
+
+
+@cache
+def _named(name: str) -> tuple[Write, Read]:
+    schema, record = definitions()[name], _classes()[name]
+    if schema["type"] == "enum":
+        return _enum(record, schema["symbols"])
+    return compiled_fields(record, [(field["name"], field["type"]) for field in schema["fields"]])
+
+
+def compiled_fields(record: type, fields: list[tuple[str, Any]]) -> tuple[Write, Read]:
+    """A record class, or with some of its fields only a part of it that can be written but not read."""
+    names = [name for name, _ in fields]
+    writes, reads = zip(*(compiled(field_type) for _, field_type in fields), strict=True)
+    whole = [field.name for field in dataclasses.fields(record)]
+    assert names == whole or set(names) < set(whole), f"{full_name(record)} differs from its schema"
+    values_of: Callable[[Any], Any] = attrgetter(*names)
+    if len(names) == 1:
+        (write_only,) = writes
+        return lambda out, value: write_only(out, values_of(value)), _reads(record, names, reads)
+
+    def write(out: bytearray, value: Any) -> None:
+        for write_field, content in zip(writes, values_of(value), strict=True):
+            write_field(out, content)
+
+    return write, _reads(record, names, reads)
+
+
+def _reads(record: type, names: list[str], reads: tuple[Read, ...]) -> Read:
+    steps = tuple(zip(names, reads, strict=True))
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        fields = {}
+        for name, read_field in steps:
+            fields[name], at = read_field(data, at)
+        return record(**fields), at
+
+    return read
+
+
+def _enum(members: Any, symbols: list[str]) -> tuple[Write, Read]:
+    ordered: tuple[Enum, ...] = tuple(members(symbol) for symbol in symbols)
+    positions = {member: _varint(position) for position, member in enumerate(ordered)}
+    assert len(positions) == len(members), f"{members.__name__} differs from its schema"
+
+    def write(out: bytearray, member: Enum) -> None:
+        out += positions[member]
+
+    def read(data: bytes, at: int) -> tuple[Enum, int]:
+        position, at = _read_long(data, at)
+        if position < 0:
+            raise BadRecord("damaged value: no such symbol")
+        return ordered[position], at
+
+    return write, read
+
+
+def _union(branches: list[str]) -> tuple[Write, Read]:
+    kinds = [type(None) if branch == "null" else _python_type(branch) for branch in branches]
+    codecs = [compiled(branch) for branch in branches]
+    writes = {kind: (_varint(index), codecs[index][0]) for index, kind in enumerate(kinds)}
+    reads = tuple(read for _, read in codecs)
+
+    def write(out: bytearray, value: Any) -> None:
+        index, write_branch = writes[type(value)]
+        out += index
+        write_branch(out, value)
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        index, at = _read_long(data, at)
+        if index < 0:
+            raise BadRecord("damaged value: no such branch")
+        return reads[index](data, at)
+
+    return write, read
+
+
+def _python_type(branch: Any) -> type:
+    plain = {"boolean": bool, "long": int, "bytes": bytes, "string": str}
+    if isinstance(branch, dict):
+        return tuple
+    return plain.get(branch) or _classes()[branch]
+
+
+def _array(write_item: Write, read_item: Read) -> tuple[Write, Read]:
+    def write(out: bytearray, items: tuple[Any, ...]) -> None:
+        if items:
+            _write_long(out, len(items))
+            for item in items:
+                write_item(out, item)
+        out.append(0)
+
+    def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+        items: list[Any] = []
+        while True:
+            count, at = _read_long(data, at)
+            if count == 0:
+                return tuple(items), at
+            if count < 0:
+                count = -count
+                _, at = _read_long(data, at)
+            if count > len(data):
+                raise BadRecord("damaged value: more items than bytes")
+            for _ in range(count):
+                item, at = read_item(data, at)
+                items.append(item)
+
+    return write, read
