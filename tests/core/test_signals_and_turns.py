@@ -5,6 +5,7 @@ import pytest
 from aion_common.ids import RunId, WorkflowId
 from aion_common.records.events import RunCompleted, RunFailed, TurnEnded, WaitKind
 from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
+from aion_executor.shell import partition_loop
 from executor.given import V1, V2, W1, routed, signal, start
 from executor.world import World
 
@@ -198,3 +199,35 @@ def test_runs_that_waited_longest_make_room(world: World) -> None:
     for workflow_id in ids:
         world.after(*(signal(f"{name}-{workflow_id}", name, workflow_id=workflow_id) for name in "ab"))
         assert world.newest(workflow_id).status == "completed"
+
+
+@pytest.mark.parametrize("during", [0, 1], ids=["alone", "while another signal comes"])
+def test_long_history_is_read_in_slices_before_its_run_is_woken(
+    world: World, monkeypatch: pytest.MonkeyPatch, during: int
+) -> None:
+    monkeypatch.setattr(partition_loop, "HISTORY_SLICE_EVENTS", 3)
+    world.after(start("c1", "two_signals"))
+    for number in range(4):
+        world.after(signal(f"x{number}", "x"))
+    world.crash(keep_store=True)
+    world.send(signal("a", "a", b"1"))
+    world.loop.gather(world.now_ms)
+    slices = 0
+    while world.loop.load(world.now_ms):
+        assert world.vms.starts == 0
+        slices += 1
+        if slices == 1 and during:
+            world.send(signal("y", "x"))
+            world.loop.gather(world.now_ms)
+    assert slices >= 2
+    run = world.after(signal("b", "b", b"2")).newest(W1)
+    assert run.status == "completed"
+    assert world.vms.starts == 1
+
+
+def test_long_history_is_replayed_after_a_death(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_loop, "HISTORY_SLICE_EVENTS", 1)
+    world.after(start("c1", "two_signals"), signal("a", "a"))
+    world.loop.gone(world.vms.die())
+    world.after(signal("b", "b"))
+    assert world.newest(W1).status == "completed"

@@ -59,7 +59,7 @@ def test_description_says_what_the_run_waits_for(world: World) -> None:
 
 def test_end_of_a_run_is_in_its_description_and_result(world: World) -> None:
     run = world.after(signal("c4", "b", b"2")).newest(W1)
-    terminal = world.loop.store.records(run.run_id, run.seq)[0]
+    terminal = world.loop.store.records(run.run_id, run.seq, 1)[0]
     assert b'"result":[1.10,2]' in json_bytes(result_of(run, terminal))
     assert b'"result":[1.10,2]' in json_bytes(description_of(run, terminal, resident=False))
 
@@ -67,5 +67,5 @@ def test_end_of_a_run_is_in_its_description_and_result(world: World) -> None:
 def test_failure_is_told(world: World) -> None:
     failed = WorkflowId("failed")
     run = world.after(start("c9", "fails", workflow_id=failed)).newest(failed)
-    terminal = world.loop.store.records(run.run_id, run.seq)[0]
+    terminal = world.loop.store.records(run.run_id, run.seq, 1)[0]
     assert result_of(run, terminal)["failure"] == {"kind": "error", "message": "fails"}

@@ -126,7 +126,7 @@ class World:
         """Step until nothing is left to do but the watermark, which needs time to pass."""
         while True:
             self.loop.gather(self.now_ms)
-            while self.vms.ready:
+            while self.loop.load(self.now_ms) or self.vms.ready:
                 self.pump()
                 self.loop.gather(self.now_ms)
             if not self.loop.is_due(self.now_ms):

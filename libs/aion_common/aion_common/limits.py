@@ -229,3 +229,6 @@ HTTP_STOP_MS = 10_000
 
 VM_IDLE_MS = 60_000
 """A VM in which no run was resident for so long is stopped; starting one again takes less than 100 ms."""
+
+HISTORY_SLICE_EVENTS = 1_000
+"""A longer history is read in slices before its run is woken: 20 ms each, between which everything else goes on."""

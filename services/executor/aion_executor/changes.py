@@ -31,8 +31,8 @@ class Lookup(Protocol):
     def answer(self, command_id: CommandId) -> bytes | None:
         """The encoded reply a command got. Of an accepted start there is none: its run, whose id follows from it, says so."""
 
-    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
-        """The run's history records from `from_seq` on, in order."""
+    def records(self, run_id: RunId, from_seq: int, limit: int) -> list[HistoryRecord]:
+        """The run's history records from `from_seq` on, in order, at most `limit`."""
 
 
 @dataclass(slots=True)
@@ -61,12 +61,13 @@ class Changes:
         """See `Lookup`."""
         return self._answers.get(command_id) or self.below.answer(command_id)
 
-    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
+    def records(self, run_id: RunId, from_seq: int, limit: int) -> list[HistoryRecord]:
         """See `Lookup`."""
         own = self._records.get(run_id, [])
         if own and own[0].seq <= from_seq:
-            return own[from_seq - own[0].seq :]
-        return self.below.records(run_id, from_seq) + own
+            skipped = from_seq - own[0].seq
+            return own[skipped : skipped + limit]
+        return (self.below.records(run_id, from_seq, limit) + own)[:limit]
 
     def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
         """Apply an event of a run, whose record has these bytes; returns the run after it."""

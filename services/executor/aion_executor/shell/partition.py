@@ -131,6 +131,9 @@ class OwnedPartition:
                 raise self._failure
             if self._owed.qsize() < BATCHES_UNSENT_MAX:
                 loop.gather(now_ms)
+                if loop.load(now_ms):
+                    self._wake.set()
+                    await asyncio.sleep(0)
                 if loop.is_due(now_ms):
                     batch = loop.seal(now_ms)
                     tasks.create_task(self._append(batch), name=f"append of partition {self.number}")

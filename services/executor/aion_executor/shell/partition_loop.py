@@ -14,6 +14,7 @@ from aion_common.ids import Namespace, RunId
 from aion_common.limits import (
     HISTORY_BYTES_MAX,
     HISTORY_EVENTS_MAX,
+    HISTORY_SLICE_EVENTS,
     PAYLOAD_BYTES_MAX,
     PENDING_SIGNALS_MAX,
     RESIDENT_IDLE_MS,
@@ -21,13 +22,14 @@ from aion_common.limits import (
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
 )
+from aion_common.records.events import HistoryRecord
 from aion_executor.changes import Lookup
 from aion_executor.core.effects import Effect, Evict, Wake, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
 from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition, version_key
-from aion_executor.core.run import Run, waits_softly
+from aion_executor.core.run import Run, owes_turn, waits_softly
 from aion_executor.processor import OpenBatch, SealedBatch, is_empty, is_full, open_batch, seal_batch, step
 from aion_executor.shell.residents import Activation, Residents, TurnEnd
 from aion_executor.store.rows import Meta, OwedReply, Store, checksum_of
@@ -57,6 +59,7 @@ class PartitionLoop:
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
+    _loading: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
     _left_by_death: deque[RunId] = field(default_factory=deque)
     _open: OpenBatch | None = None
     _opened_ms: int = 0
@@ -132,6 +135,24 @@ class PartitionLoop:
             given = self._next_input(batch)
             if given is not None:
                 self._carry_out(step(batch, given), now_ms)
+
+    def load(self, now_ms: int) -> bool:
+        """Read a slice of the history of a long run that is to be woken, and wake it behind the last. Returns whether more
+        is to be read: whoever drives lets others have their turn before."""
+        if not self._loading:
+            return False
+        run_id, records = next(iter(self._loading.items()))
+        run = self._state.run(run_id)
+        assert run is not None, "a run that is to be woken exists"
+        records.extend(self._state.records(run_id, len(records) + 1, HISTORY_SLICE_EVENTS))
+        if len(records) == run.seq or not self._is_wanted(run):
+            del self._loading[run_id]
+            if self._is_wanted(run):
+                self.residents.bring_in(run, records, now_ms)
+        return bool(self._loading)
+
+    def _is_wanted(self, run: Run) -> bool:
+        return owes_turn(run) or self._may_wake_itself(run)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the open batch should be sealed now: no append is on its way, and every run it woke has ended its turn,
@@ -242,6 +263,12 @@ class PartitionLoop:
     def _wake(self, run: Run, now_ms: int) -> None:
         if len(self.residents) >= self.residents_max:
             self._evict(self.residents.longest_idle(self.residents_max // 10 + 1))
-        activation = self.residents.wake(run, self._state, now_ms)
+        if self.residents.is_resident(run.run_id):
+            activation = self.residents.wake(run, self._state, now_ms)
+        elif run.seq <= HISTORY_SLICE_EVENTS:
+            activation = self.residents.bring_in(run, self._state.records(run.run_id, 1, run.seq), now_ms)
+        else:
+            self._loading.setdefault(run.run_id, [])
+            return
         if activation is not None and self._open is not None:
             self._awaited.add(activation)

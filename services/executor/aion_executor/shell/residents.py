@@ -11,7 +11,7 @@ from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
 from aion_common.limits import DEATHS_IN_A_ROW_MAX
-from aion_common.records.events import HistoryRecord
+from aion_common.records.events import HistoryRecord, SignalReceived
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
 from aion_executor.core.run import Run
@@ -85,19 +85,26 @@ class Residents:
         """Whether the run is in a VM now."""
         return run_id in self._by_run
 
+    def bring_in(self, run: Run, records: Sequence[HistoryRecord], now_ms: int) -> Activation:
+        """Start a run that is not resident, by its whole history. Returns the activation whose turn began."""
+        assert run.run_id not in self._by_run, "a run is resident once"
+        activation = self.vms.start_run(run, records)
+        resident = Resident(
+            run_id=run.run_id, activation=activation, in_turn=True, observed=_newest_input(run), active_ms=now_ms
+        )
+        self._by_run[run.run_id] = resident
+        self._by_activation[activation] = resident
+        return activation
+
     def wake(self, run: Run, state: Lookup, now_ms: int) -> Activation | None:
-        """Give the run what it has not been given; during a turn, nothing yet. Returns the activation whose turn began."""
-        newest_input = run.unobserved[-1] if run.unobserved else run.observed
-        resident = self._by_run.get(run.run_id)
-        if resident is None:
-            activation = self.vms.start_run(run, state.records(run.run_id, 1))
-            resident = Resident(run_id=run.run_id, activation=activation, in_turn=True, observed=newest_input, active_ms=now_ms)
-            self._by_run[run.run_id] = resident
-            self._by_activation[activation] = resident
-            return activation
+        """Give a resident run what it has not been given; during a turn, nothing yet. Returns the activation whose turn
+        began."""
+        newest_input = _newest_input(run)
+        resident = self._by_run[run.run_id]
         if resident.in_turn or newest_input <= resident.observed:
             return None
-        fresh = [record for record in state.records(run.run_id, resident.observed + 1) if record.seq in run.unobserved]
+        since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
+        fresh = [record for record in since if isinstance(record.event, SignalReceived)]
         self.vms.deliver(resident.activation, fresh)
         resident.in_turn, resident.observed, resident.active_ms = True, newest_input, now_ms
         return resident.activation
@@ -163,3 +170,7 @@ class Residents:
                     )
                     blocked.append(TurnInput(run_id=run_id, observed_seq=resident.observed, outcome=outcome))
         return left, blocked
+
+
+def _newest_input(run: Run) -> int:
+    return run.unobserved[-1] if run.unobserved else run.observed

@@ -13,7 +13,7 @@ import msgspec
 from blake3 import blake3
 
 from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
-from aion_common.limits import HISTORY_EVENTS_MAX, RUNS_CACHED_MAX
+from aion_common.limits import RUNS_CACHED_MAX
 from aion_common.records.events import HistoryRecord
 from aion_common.wire import decode
 from aion_executor.core.partition import Partition
@@ -108,9 +108,9 @@ class Store:
         rows = self._tables.scan(Table.HISTORY, run_key(run_id), history_key(run_id, from_seq))
         return [value for _, value in islice(rows, limit)]
 
-    def records(self, run_id: RunId, from_seq: int) -> list[HistoryRecord]:
-        """The run's history records from `from_seq` on, in order."""
-        return [decode(value) for value in self.history(run_id, from_seq, HISTORY_EVENTS_MAX + 1)]
+    def records(self, run_id: RunId, from_seq: int, limit: int) -> list[HistoryRecord]:
+        """The run's history records from `from_seq` on, in order, at most `limit`."""
+        return [decode(value) for value in self.history(run_id, from_seq, limit)]
 
     def answer(self, command_id: CommandId) -> bytes | None:
         """The encoded reply a command got."""
