@@ -151,12 +151,14 @@ def test_deaths_count_only_in_a_row(world: World) -> None:
 def test_runs_that_may_wake_themselves_are_replayed_by_a_new_owner() -> None:
     world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "park"))
     world.crash(keep_store=True)
+    world.run()
     assert world.vms.starts == 1
 
 
 def test_sleepers_are_not_woken_by_a_take_over(world: World) -> None:
     world.after(start("c1", "park"), start("c2", "two_signals", workflow_id=WorkflowId("w2")))
     world.crash(keep_store=True)
+    world.run()
     assert world.vms.starts == 0
 
 
@@ -213,7 +215,7 @@ def test_long_history_is_read_in_slices_before_its_run_is_woken(
     world.send(signal("a", "a", b"1"))
     world.loop.gather(world.now_ms)
     slices = 0
-    while world.loop.load(world.now_ms):
+    while world.loop.bring_in(world.now_ms):
         assert world.vms.starts == 0
         slices += 1
         if slices == 1 and during:

@@ -61,7 +61,7 @@ class World:
             sent_through=restored.partition.sent_through,
         )
         self.owed = [Owed(replies=replies, through=offset) for offset, replies in restored.store.outbox()]
-        self.loop.wake_owed(self.now_ms)
+        self.loop.wake_owed()
         self.loop.offer(self.commands[restored.partition.commands_next :])
 
     def restore(self, store: Store) -> Restore:
@@ -126,7 +126,7 @@ class World:
         """Step until nothing is left to do but the watermark, which needs time to pass."""
         while True:
             self.loop.gather(self.now_ms)
-            while self.loop.load(self.now_ms) or self.vms.ready:
+            while self.loop.bring_in(self.now_ms) or self.vms.ready:
                 self.pump()
                 self.loop.gather(self.now_ms)
             if not self.loop.is_due(self.now_ms):

@@ -103,7 +103,7 @@ class _Slot:
     key: PackageKey
     vm: Vm | None = None
     entries: Mapping[WorkflowType, tuple[str, str]] = field(default_factory=dict)
-    waiting: list[tuple[Activation, StartSpec]] = field(default_factory=list)
+    waiting: dict[Activation, StartSpec] = field(default_factory=dict)
     active: set[Activation] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     idle: asyncio.TimerHandle | None = None
@@ -159,7 +159,7 @@ class VmPool:
             slot.idle = None
         self._where[activation] = slot
         if slot.vm is None:
-            slot.waiting.append((activation, spec))
+            slot.waiting[activation] = spec
             self._early[activation] = []
         else:
             self._start(slot, slot.vm, activation, spec)
@@ -179,7 +179,7 @@ class VmPool:
         if slot is None:
             return
         if activation in self._early:
-            slot.waiting = [(waiting, spec) for waiting, spec in slot.waiting if waiting != activation]
+            del slot.waiting[activation]
         else:
             self._tell(activation, [Kill(activation=activation)])
         self._forget(activation)
@@ -255,8 +255,8 @@ class VmPool:
     def _up(self, slot: _Slot, vm: Vm, package: Package) -> None:
         slot.vm = vm
         slot.entries = package.entries
-        waiting, slot.waiting = slot.waiting, []
-        for activation, spec in waiting:
+        waiting, slot.waiting = slot.waiting, {}
+        for activation, spec in waiting.items():
             early = self._early.pop(activation)
             self._start(slot, vm, activation, spec)
             vm.send(early)
@@ -308,7 +308,7 @@ class VmPool:
             self._listener.on_gone(lost, reason)
 
     def _void(self, slot: _Slot) -> None:
-        for activation in [waiting for waiting, _ in slot.waiting] + sorted(slot.active):
+        for activation in [*slot.waiting, *slot.active]:
             self._forget(activation)
         slot.waiting.clear()
 

@@ -44,6 +44,7 @@ class _Lane:
     waiting: deque[_Send] = field(default_factory=deque)
     records_waiting: int = 0
     sealed: _Sealed | None = None
+    is_on_its_way: bool = False
     sequence: int = 0
     identity: ProducerIdentity | None = None
 
@@ -109,7 +110,7 @@ class KafkaSender:
         self._is_pump_due = False
         requests: dict[int, dict[TopicPartition, _Lane]] = {}
         for place, lane in self._lanes.items():
-            if lane.sealed is None and not lane.waiting:
+            if lane.is_on_its_way or (lane.sealed is None and not lane.waiting):
                 continue
             leader = self._client.cluster.leader_for_partition(place)
             if leader is None or leader == -1:
@@ -118,6 +119,8 @@ class KafkaSender:
                 requests.setdefault(leader, {})[place] = lane
         for node, lanes in requests.items():
             self._busy.add(node)
+            for lane in lanes.values():
+                lane.is_on_its_way = True
             self._start(self._deliver(node, lanes))
 
     def _has_batch(self, lane: _Lane) -> bool:
@@ -155,14 +158,18 @@ class KafkaSender:
 
     async def _deliver(self, node: int, lanes: dict[TopicPartition, _Lane]) -> None:
         batches = {place: lane.sealed.content for place, lane in lanes.items() if lane.sealed is not None}
-        outcomes = await produce(self._client, node, batches)
-        if any(isinstance(outcome, Retry) for outcome in outcomes.values()):
-            await asyncio.sleep(_RETRY_PAUSE_S)
-            await self._client.force_metadata_update()
-        for place, outcome in outcomes.items():
-            self._settle_batch(lanes[place], outcome)
-        self._busy.discard(node)
-        self._pump_soon()
+        try:
+            outcomes = await produce(self._client, node, batches)
+            if any(isinstance(outcome, Retry) for outcome in outcomes.values()):
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                await self._client.force_metadata_update()
+            for place, outcome in outcomes.items():
+                self._settle_batch(lanes[place], outcome)
+        finally:
+            for lane in lanes.values():
+                lane.is_on_its_way = False
+            self._busy.discard(node)
+            self._pump_soon()
 
     def _settle_batch(self, lane: _Lane, outcome: Outcome) -> None:
         sealed = lane.sealed
@@ -197,7 +204,7 @@ class KafkaSender:
             await asyncio.sleep(_RETRY_PAUSE_S)
             await self._client.force_metadata_update()
         lane = self._lanes[place]
-        if lane.sealed is not None and self._loop.time() >= lane.sealed.until:
+        if lane.sealed is not None and not lane.is_on_its_way and self._loop.time() >= lane.sealed.until:
             self._settle_batch(lane, Unavailable(f"{place.topic} partition {place.partition} has no leader"))
         while lane.waiting and lane.waiting[0].answer.done():
             gone = lane.waiting.popleft()

@@ -123,8 +123,9 @@ class CommandReader:
             self.detach(error.partition)
             target.fail(error)
             return
+        targets = dict(self._targets)
         for partition, records in batches.items():
-            target = self._targets[partition]
+            target = targets[partition]
             inputs = [await self._parse(record) for record in records]
             if self._targets.get(partition) is not target:
                 continue

@@ -44,6 +44,7 @@ class Executor:
     _owned: dict[int, OwnedPartition] = field(default_factory=dict)
     _lives: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _fenced: set[int] = field(default_factory=set)
+    _is_leaving: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def owned(self) -> MappingProxyType[int, OwnedPartition]:
@@ -78,6 +79,9 @@ class Executor:
             await membership.close()
 
     def _on_assigned(self, assigned: frozenset[int]) -> None:
+        if self._is_leaving:
+            self._is_leaving = False
+            return
         log.info("partitions assigned", partitions=sorted(assigned))
         self._assigned = assigned
         self._fenced.clear()
@@ -85,8 +89,13 @@ class Executor:
 
     async def _reconcile(self, tasks: asyncio.TaskGroup, membership: Membership) -> None:
         if self._fenced:
+            # Rejoining gives up every partition in the eyes of the group, but only the fenced ones in ours: what nobody has
+            # taken goes on until the new assignment says otherwise.
+            self._assigned -= self._fenced
             self._fenced.clear()
+            self._is_leaving = True
             await membership.rejoin()
+            self._is_leaving = False
         ending = [life for partition, life in self._lives.items() if partition not in self._assigned]
         for life in ending:
             life.cancel()
@@ -104,6 +113,7 @@ class Executor:
                 try:
                     await self._own(partition)
                 except Exception as error:  # a partition's bug must not take its neighbours down
+                    _stay_cancelled(error)
                     causes = list(_causes(error))
                     if any(isinstance(cause, Fenced) for cause in causes):
                         log.warning("partition fenced: another owner took it over", partition=partition)
@@ -151,6 +161,13 @@ class Executor:
             address=self.address,
         )
         await self.sender.send(self.claimant.topics.owners, 0, [(str(partition).encode(), encode(owner))])
+
+
+def _stay_cancelled(error: Exception) -> None:
+    """Raise CancelledError if this task was cancelled: a TaskGroup whose child failed at the same time hides it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def _causes(error: Exception) -> Iterator[Exception]:

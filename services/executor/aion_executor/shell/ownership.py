@@ -30,6 +30,10 @@ from aion_executor.store.rows import Store, checksum_of
 log = structlog.get_logger(__name__)
 
 
+VOID_EPOCH = -2
+"""No record of this owner epoch ever counts: OwnerEpoch itself has -1, and real ones are offsets."""
+
+
 class ClockSkew(AionError):
     """This machine's clock differs too much from the broker's: times in histories would be wrong, so it must not own."""
 
@@ -92,11 +96,18 @@ async def take_over(claimant: Claimant, partition: int) -> Owned:
 
 async def _open_store(claimant: Claimant, partition: int) -> Restore:
     folder = claimant.folder / f"partition-{partition}"
-    restored = begin_restore(Store(claimant.stores.open(folder)))
-    if restored is not None and await _is_of_this_log(claimant, partition, restored):
+    store = Store(claimant.stores.open(folder))
+    try:
+        restored = begin_restore(store)
+        is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)
+    except BaseException:
+        store.close()
+        raise
+    if restored is not None and is_ours:
         return restored
     log.warning("store deleted: it is not a copy of this history", partition=partition)
     STORE_REBUILDS.inc()
+    store.close()
     claimant.stores.delete(folder)
     fresh = begin_restore(Store(claimant.stores.open(folder)))
     assert fresh is not None, "a new store is readable"
@@ -162,13 +173,14 @@ async def _begin_epoch(claimant: Claimant, partition: int, restored: Restore) ->
 
 async def _fence_forgotten(claimant: Claimant, partition: int, restored: Restore) -> None:
     """The broker gave the transactional.id another producer id (it forgot the old one, or its epochs ran out), so the new
-    one fences nobody: an append with the old id and the highest epoch does."""
+    one fences nobody: an append with the old id and the highest epoch does. What it appends must say nothing, because the old
+    owner may have gone on since this claimant caught up: it is void, of an owner epoch that never was."""
     last = ProducerIdentity(producer_id=restored.partition.producer_id, producer_epoch=PRODUCER_EPOCH_MAX)
-    state = restored.partition
-    repeat = Progress(commands_next=state.commands_next, sent_through=state.sent_through, answers=())
+    nothing = Progress(commands_next=0, sent_through=-1, answers=())
+    value = partition_value(nothing, restored.partition.recorded_at, VOID_EPOCH)
     appender = await claimant.log.fenced_appender(claimant.topics.history, partition, last)
     try:
-        await appender.append([(PARTITION_KEY, partition_value(repeat, state.recorded_at, state.owner_epoch))])
+        await appender.append([(PARTITION_KEY, value)])
     except Fenced:
         log.info("the old producer id was fenced before", partition=partition, producer_id=last.producer_id)
     finally:

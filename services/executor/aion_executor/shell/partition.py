@@ -111,7 +111,7 @@ class OwnedPartition:
         try:
             for offset, replies in self.loop.store.outbox():
                 self._owed.put_nowait(Owed(replies=replies, through=offset))
-            self.loop.wake_owed(self.clock.now_ms())
+            self.loop.wake_owed()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send_owed(), name=f"sends of partition {self.number}")
                 tasks.create_task(self._evict_idle(), name=f"idle runs of partition {self.number}")
@@ -131,7 +131,7 @@ class OwnedPartition:
                 raise self._failure
             if self._owed.qsize() < BATCHES_UNSENT_MAX:
                 loop.gather(now_ms)
-                if loop.load(now_ms):
+                if loop.bring_in(now_ms):
                     self._wake.set()
                     await asyncio.sleep(0)
                 if loop.is_due(now_ms):

@@ -59,7 +59,8 @@ class PartitionLoop:
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
-    _loading: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
+    _to_wake: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
+    """Not resident, in order; with what was read of their histories."""
     _left_by_death: deque[RunId] = field(default_factory=deque)
     _open: OpenBatch | None = None
     _opened_ms: int = 0
@@ -109,16 +110,14 @@ class PartitionLoop:
             elif run is not None:
                 self._carry_out(effect_of(run), now_ms)
 
-    def wake_owed(self, now_ms: int) -> None:
-        """After a take-over: wake the runs that are owed a turn, and those that may go on by themselves."""
+    def wake_owed(self) -> None:
+        """After a take-over: the runs that are owed a turn, and those that may go on by themselves, are to be woken."""
         owed = list(self.store.entries(OWED))
         for key, loaded in self.partition.versions.items():
             if loaded.package.wakes_itself:
                 namespace = Namespace(key.partition("/")[0])
                 owed.extend(self.store.entries(soft_prefix(namespace, loaded.version)))
-        for entry in owed:
-            if (run := self._state.run(run_id_in(entry))) is not None:
-                self._wake(run, now_ms)
+        self._to_wake.update((run_id_in(entry), []) for entry in owed)
 
     def gather(self, now_ms: int) -> None:
         """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once."""
@@ -136,20 +135,28 @@ class PartitionLoop:
             if given is not None:
                 self._carry_out(step(batch, given), now_ms)
 
-    def load(self, now_ms: int) -> bool:
-        """Read a slice of the history of a long run that is to be woken, and wake it behind the last. Returns whether more
-        is to be read: whoever drives lets others have their turn before."""
-        if not self._loading:
-            return False
-        run_id, records = next(iter(self._loading.items()))
-        run = self._state.run(run_id)
-        assert run is not None, "a run that is to be woken exists"
-        records.extend(self._state.records(run_id, len(records) + 1, HISTORY_SLICE_EVENTS))
-        if len(records) == run.seq or not self._is_wanted(run):
-            del self._loading[run_id]
-            if self._is_wanted(run):
-                self.residents.bring_in(run, records, now_ms)
-        return bool(self._loading)
+    def bring_in(self, now_ms: int) -> bool:
+        """Go on with runs that are to be woken and are not resident, as far as there is room for them: read a slice of their
+        histories, wake those that were read whole. Returns whether there is more to do: whoever drives lets others have
+        their turn before."""
+        budget = HISTORY_SLICE_EVENTS
+        while self._to_wake and budget > 0 and self._has_room():
+            run_id, records = next(iter(self._to_wake.items()))
+            run = self._state.run(run_id)
+            assert run is not None, "a run that is to be woken exists"
+            fresh = self._state.records(run_id, len(records) + 1, budget)
+            records.extend(fresh)
+            budget -= len(fresh) + 1
+            if len(records) == run.seq or not self._is_wanted(run):
+                del self._to_wake[run_id]
+                if self._is_wanted(run) and not self.residents.is_resident(run_id):
+                    self.residents.bring_in(run, records, now_ms)
+        return bool(self._to_wake) and budget <= 0
+
+    def _has_room(self) -> bool:
+        if len(self.residents) >= self.residents_max:
+            self._evict(self.residents.longest_idle(self.residents_max // 10 + 1))
+        return len(self.residents) < self.residents_max
 
     def _is_wanted(self, run: Run) -> bool:
         return owes_turn(run) or self._may_wake_itself(run)
@@ -261,14 +268,12 @@ class PartitionLoop:
                 assert_never(effect)
 
     def _wake(self, run: Run, now_ms: int) -> None:
-        if len(self.residents) >= self.residents_max:
-            self._evict(self.residents.longest_idle(self.residents_max // 10 + 1))
         if self.residents.is_resident(run.run_id):
             activation = self.residents.wake(run, self._state, now_ms)
-        elif run.seq <= HISTORY_SLICE_EVENTS:
+        elif run.seq <= HISTORY_SLICE_EVENTS and run.run_id not in self._to_wake and self._has_room():
             activation = self.residents.bring_in(run, self._state.records(run.run_id, 1, run.seq), now_ms)
         else:
-            self._loading.setdefault(run.run_id, [])
+            self._to_wake.setdefault(run.run_id, [])
             return
         if activation is not None and self._open is not None:
             self._awaited.add(activation)

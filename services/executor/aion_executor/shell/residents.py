@@ -6,7 +6,7 @@ only between its turns. Called by the partition loop alone; never awaits.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
+from itertools import islice, takewhile
 from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
@@ -76,6 +76,8 @@ class Residents:
     vms: Vms
     _by_run: dict[RunId, Resident] = field(default_factory=dict)
     _by_activation: dict[Activation, Resident] = field(default_factory=dict)
+    _waiting: dict[RunId, Resident] = field(default_factory=dict)
+    """Those between turns, the longest waiting first."""
     _deaths: dict[RunId, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -106,6 +108,7 @@ class Residents:
         since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
         fresh = [record for record in since if isinstance(record.event, SignalReceived)]
         self.vms.deliver(resident.activation, fresh)
+        del self._waiting[run.run_id]
         resident.in_turn, resident.observed, resident.active_ms = True, newest_input, now_ms
         return resident.activation
 
@@ -118,6 +121,9 @@ class Residents:
             return None
         resident.in_turn = ended is not None and ended.observed_seq < resident.observed
         resident.active_ms = now_ms
+        self._waiting.pop(resident.run_id, None)
+        if not resident.in_turn:
+            self._waiting[resident.run_id] = resident
         self._deaths.pop(resident.run_id, None)
         if ended is None:
             return resident.run_id, None
@@ -131,6 +137,7 @@ class Residents:
         if resident is None:
             return None
         del self._by_activation[resident.activation]
+        self._waiting.pop(run_id, None)
         self.vms.kill(resident.activation)
         return resident.activation
 
@@ -141,13 +148,11 @@ class Residents:
 
     def idle_since(self, before_ms: int) -> list[RunId]:
         """Runs that wait and were last active before that time."""
-        waiting = (resident for resident in self._by_run.values() if not resident.in_turn)
-        return [resident.run_id for resident in waiting if resident.active_ms < before_ms]
+        return [run_id for run_id, _ in takewhile(lambda entry: entry[1].active_ms < before_ms, self._waiting.items())]
 
     def longest_idle(self, count: int) -> list[RunId]:
         """The runs that have waited longest."""
-        waiting = (resident for resident in self._by_run.values() if not resident.in_turn)
-        return [resident.run_id for resident in nsmallest(count, waiting, key=lambda resident: resident.active_ms)]
+        return list(islice(self._waiting, count))
 
     def gone(self, activations: Sequence[Activation]) -> tuple[list[RunId], list[TurnInput]]:
         """Their VM died: the runs that left with it, and for those that were in a turn at too many deaths in a row, that
@@ -160,6 +165,7 @@ class Residents:
                 continue
             run_id = resident.run_id
             del self._by_run[run_id]
+            self._waiting.pop(run_id, None)
             left.append(run_id)
             if resident.in_turn:
                 deaths = self._deaths.get(run_id, 0) + 1

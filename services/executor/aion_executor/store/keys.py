@@ -4,7 +4,8 @@ import struct
 
 from aion_common.ids import CommandId, RunId
 
-META_KEY = b"meta/1"
+META_KEY = b"meta/2"
+CATALOG_KEY = b"catalog/1"
 """The number is that of the rows' form: a store without this key was written by another release and is deleted."""
 
 

@@ -5,21 +5,21 @@ restore; it goes in whole.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import msgspec
 from blake3 import blake3
 
-from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
+from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, workflow_key
 from aion_common.limits import RUNS_CACHED_MAX
 from aion_common.records.events import HistoryRecord
 from aion_common.wire import decode
-from aion_executor.core.partition import Partition
+from aion_executor.core.partition import LoadedVersion, Partition
 from aion_executor.core.run import Run
 from aion_executor.store.api import RawBatch, Table, Tables
-from aion_executor.store.keys import META_KEY, history_key, outbox_key, outbox_offset, run_key, seen_key
+from aion_executor.store.keys import CATALOG_KEY, META_KEY, history_key, outbox_key, outbox_offset, run_key, seen_key
 
 _run_rows = msgspec.msgpack.Decoder(Run)
 _encode_row = msgspec.msgpack.Encoder().encode
@@ -45,6 +45,17 @@ class OwedReply:
 
 
 _outbox_rows = msgspec.msgpack.Decoder(tuple[OwedReply, ...])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Catalog:
+    """The part of a partition's state that changes with deploys only, in a row of its own."""
+
+    routes: Mapping[str, Version]
+    versions: Mapping[str, LoadedVersion]
+
+
+_catalog_rows = msgspec.msgpack.Decoder(_Catalog)
 _meta_rows = msgspec.msgpack.Decoder(Meta)
 
 
@@ -74,12 +85,18 @@ class Store:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._runs: OrderedDict[RunId, Run] = OrderedDict()
+        self._versions: Mapping[str, LoadedVersion] | None = None
         self._outbox = deque(outbox_offset(key) for key, _ in tables.scan(Table.OUTBOX, b""))
 
     def meta(self) -> Meta | None:
         """None: nothing was ever written. Raises msgspec.DecodeError if the row is not readable."""
         row = self._tables.get(Table.META, META_KEY)
-        return None if row is None else _meta_rows.decode(row)
+        if row is None:
+            return None
+        meta = _meta_rows.decode(row)
+        catalog = _catalog_rows.decode(self._tables.get(Table.META, CATALOG_KEY) or b"")
+        whole = replace(meta.partition, routes=catalog.routes, versions=catalog.versions)
+        return replace(meta, partition=whole)
 
     def run(self, run_id: RunId) -> Run | None:
         """The run, as of the last write."""
@@ -146,10 +163,19 @@ class Store:
             batch.deletes.append((Table.OUTBOX, outbox_key(self._outbox.popleft())))
         puts.extend((Table.INDEX, entry, b"") for entry in writes.entries_added)
         batch.deletes.extend((Table.INDEX, entry) for entry in writes.entries_removed)
-        puts.append((Table.META, META_KEY, _encode_row(writes.meta)))
+        self._put_meta(batch, writes.meta)
         self._tables.write(batch)
         for run in writes.runs.values():
             self._keep(run)
+
+    def _put_meta(self, batch: RawBatch, meta: Meta) -> None:
+        partition = meta.partition
+        if partition.versions is not self._versions:
+            catalog = _Catalog(routes=partition.routes, versions=partition.versions)
+            batch.puts.append((Table.META, CATALOG_KEY, _encode_row(catalog)))
+            self._versions = partition.versions
+        slim = replace(meta, partition=replace(partition, routes={}, versions={}))
+        batch.puts.append((Table.META, META_KEY, _encode_row(slim)))
 
     def close(self) -> None:
         """Close the tables."""
