@@ -1,22 +1,29 @@
 """Taking partitions over: fencing, void records, stores that are not ours, replies that are owed."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from aion_common.clock import SystemClock
-from aion_common.errors import Fenced
+from aion_common.errors import Fenced, Unavailable
 from aion_common.ids import RunId, WorkflowId, workflow_key
+from aion_common.kafka.api import Appended, FencedAppender, KeyValue, ProducerIdentity
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.records.events import OwnerEpoch, Progress, RunCompleted, RunStarted
 from aion_common.records.replies import StartAccepted
-from aion_common.testing.memory_cluster import Fault, MemoryCluster
+from aion_common.testing.memory_cluster import Fault, MemoryCluster, StillClock
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
 from aion_executor.processor import PARTITION_KEY, partition_value
-from aion_executor.shell.ownership import take_over
+from aion_executor.restore import Restore
+from aion_executor.shell import ownership
+from aion_executor.shell.ownership import Claimant, ClockSkew, Stores, take_over
+from aion_executor.store.rocks import delete_rocks, open_rocks
 from executor.cluster import Cluster, MemoryDisk
 from executor.given import DEFAULT, V1, V2, W1, routed, signal, start
 from support import eventually
@@ -176,3 +183,158 @@ async def test_reply_that_was_owed_is_sent_by_the_next_owner(cluster: Cluster, m
         await eventually(started)
     async with cluster.executor("m2", MemoryDisk()):
         assert isinstance(await cluster.answer("c1"), StartAccepted)
+
+
+async def test_fencing_a_forgotten_producer_id_says_nothing_about_the_partition(
+    cluster: Cluster, memory: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await take_over(cluster.claimant("old", MemoryDisk()), 0)
+    memory.forget_producer("t.executor.0")
+    claim = cluster.log.claim
+
+    async def claim_while_the_old_owner_goes_on(transactional_id: str) -> ProducerIdentity:
+        progress = Progress(commands_next=5, sent_through=-1, answers=())
+        await old.appender.append([(PARTITION_KEY, partition_value(progress, SystemClock().now_ms(), 0))])
+        return await claim(transactional_id)
+
+    monkeypatch.setattr(cluster.log, "claim", claim_while_the_old_owner_goes_on)
+    new = await take_over(cluster.claimant("new", MemoryDisk()), 0)
+    assert new.restored.partition.commands_next == 5
+    for owned in (old, new):
+        await owned.close()
+
+
+def on_disk(cluster: Cluster, member: str, folder: Path) -> Claimant:
+    """A claimant with RocksDB."""
+    stores = Stores(open=open_rocks, delete=delete_rocks)
+    return replace(cluster.claimant(member, MemoryDisk()), stores=stores, folder=folder)
+
+
+async def test_store_on_disk_of_another_log_is_rebuilt(cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(2):
+        await (await take_over(on_disk(cluster, "m", tmp_path), 0)).close()
+    other = MemoryLog(MemoryCluster(SystemClock()))
+    await other.create_topics(wanted(cluster.topics, partitions=PARTITIONS, replication=1, insync_min=1))
+    fresh = Cluster(log=other, topics=cluster.topics, partitions=PARTITIONS)
+    owned = await take_over(on_disk(fresh, "m", tmp_path), 0)
+    assert owned.restored.partition.owner_epoch == 0
+    await owned.close()
+
+
+async def test_store_is_kept_when_the_log_cannot_be_asked(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await (await take_over(on_disk(cluster, "m", tmp_path), 0)).close()
+
+    async def silence(*_: object) -> int:
+        raise Unavailable("no broker")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.log, "end_offset", silence)
+        with pytest.raises(Unavailable):
+            await take_over(on_disk(cluster, "m", tmp_path), 0)
+    with structlog.testing.capture_logs() as logs:
+        await (await take_over(on_disk(cluster, "m", tmp_path), 0)).close()
+    assert not [entry for entry in logs if "deleted" in entry["event"]]
+
+
+async def test_claimant_whose_epoch_is_not_the_newest_gives_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, begin = MemoryDisk(), ownership._begin_epoch
+
+    async def overtaken(claimant: Claimant, partition: int, restored: Restore) -> tuple[FencedAppender, int]:
+        began = await begin(claimant, partition, restored)
+        if claimant.member == "slow":
+            await (await take_over(cluster.claimant("quick", disk), partition)).close()
+        return began
+
+    monkeypatch.setattr(ownership, "_begin_epoch", overtaken)
+    with pytest.raises(Fenced):
+        await take_over(cluster.claimant("slow", MemoryDisk()), 0)
+
+
+async def test_owner_with_a_wrong_clock_refuses_to_own(cluster: Cluster) -> None:
+    claimant = replace(cluster.claimant("m", MemoryDisk()), clock=StillClock(now_ms=1))
+    with pytest.raises(ClockSkew):
+        await take_over(claimant, 0)
+
+
+async def test_partition_that_is_taken_away_while_its_append_fails_is_let_go(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster.executor("m", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        alive, may_fail = executor.owned()[0], asyncio.Event()
+
+        async def fails(_: Sequence[KeyValue]) -> Appended:
+            await may_fail.wait()
+            raise Unavailable("time-out")
+
+        monkeypatch.setattr(alive.appender, "append", fails)
+        await cluster.send(routed(V1, 1))
+        await eventually(lambda: alive.loop.is_appending)
+        executor._on_assigned(frozenset({1}))
+        may_fail.set()
+        await eventually(lambda: set(executor.owned()) == {1})
+
+
+async def test_fenced_partition_stops_no_other_one(cluster: Cluster) -> None:
+    async with cluster.executor("m", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        thief = await take_over(cluster.claimant("thief", MemoryDisk()), 0)
+        await cluster.send(routed(V1, 1))
+
+        async def taken_back() -> bool:
+            return len([record for record in await cluster.history(0) if isinstance(record.event, OwnerEpoch)]) == 3
+
+        await eventually(taken_back)
+        await cluster.owned(executor)
+        await thief.close()
+    epochs = [record for record in await cluster.history(1) if isinstance(record.event, OwnerEpoch)]
+    assert len(epochs) == 1
+
+
+async def test_fenced_partition_is_not_claimed_unless_the_group_assigns_it(cluster: Cluster, memory: MemoryCluster) -> None:
+    async with cluster.executor("m1", MemoryDisk()) as first:
+        await cluster.owned(first)
+        group = memory.group("t.executors", cluster.topics.commands)
+        group.silence("m1", first._on_assigned)
+        group.remove("m1")
+        async with cluster.executor("m2", MemoryDisk()) as second:
+            await cluster.owned(second)
+            await cluster.send(routed(V1, 1))
+            await eventually(lambda: len(first.owned()) == 1 and len(second.owned()) == 1)
+            owned = {*first.owned(), *second.owned()}
+            assert owned == {0, 1}
+    for partition in range(PARTITIONS):
+        epochs = [record for record in await cluster.history(partition) if isinstance(record.event, OwnerEpoch)]
+        assert len(epochs) <= 3
+
+
+async def test_whoever_waits_for_a_result_hears_of_lost_ownership(cluster: Cluster) -> None:
+    async with cluster.executor("m", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1), start("c1", "park"))
+        answer = await cluster.answer("c1")
+        assert isinstance(answer, StartAccepted)
+        number = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
+        waiting = asyncio.create_task(executor.owned()[number].wait_closed(answer.run_id))
+        await asyncio.sleep(0)
+        executor._on_assigned(frozenset())
+        with pytest.raises(Fenced):
+            await waiting
+
+
+async def test_result_is_waited_for(cluster: Cluster) -> None:
+    async with cluster.executor("m", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1), start("c1", "park"))
+        answer = await cluster.answer("c1")
+        assert isinstance(answer, StartAccepted)
+        partition = executor.owned()[partition_of(workflow_key(DEFAULT, W1), PARTITIONS)]
+        waiting = asyncio.create_task(partition.wait_closed(answer.run_id))
+        await cluster.send(signal("c2", "go"))
+        await waiting
+        run = partition.loop.store.run(answer.run_id)
+        assert run is not None
+        assert run.status == "completed"

@@ -61,7 +61,8 @@ class PartitionLoop:
     _turns: deque[TurnInput] = field(default_factory=deque)
     _to_wake: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
     """Not resident, in order; with what was read of their histories."""
-    _left_by_death: deque[RunId] = field(default_factory=deque)
+    _left_by_death: dict[RunId, None] = field(default_factory=dict)
+    """In order; not woken before the turns that their VM had ended are decided."""
     _open: OpenBatch | None = None
     _opened_ms: int = 0
     _in_flight: SealedBatch | None = None
@@ -98,13 +99,15 @@ class PartitionLoop:
         self._awaited.difference_update(activations)
         left, blocked = self.residents.gone(activations)
         self._turns.extend(blocked)
-        self._left_by_death.extend(left)
+        self._left_by_death.update(dict.fromkeys(left))
 
     def _come_back(self, now_ms: int) -> None:
         """Replay runs that left with a VM, once the turns they ended before have been decided: else a replay would end the
         same turn again."""
         while self._left_by_death:
-            run = self._state.run(self._left_by_death.popleft())
+            run_id = next(iter(self._left_by_death))
+            del self._left_by_death[run_id]
+            run = self._state.run(run_id)
             if run is not None and self._may_wake_itself(run):
                 self._wake(run, now_ms)
             elif run is not None:
@@ -169,6 +172,11 @@ class PartitionLoop:
         if self._open is None or is_empty(self._open):
             return self._owes_watermark(now_ms)
         return not self._awaited or is_full(self._open) or now_ms - self._opened_ms >= TURN_WAIT_MS
+
+    @property
+    def is_appending(self) -> bool:
+        """Whether a sealed batch is on its way."""
+        return self._in_flight is not None
 
     @property
     def waits_for_turns(self) -> bool:
@@ -256,6 +264,8 @@ class PartitionLoop:
 
     def _carry_out(self, effect: Effect | None, now_ms: int) -> None:
         match effect:
+            case Wake(run=run) if run.run_id in self._left_by_death:
+                pass
             case Wake(run=run):
                 self._wake(run, now_ms)
             case Evict(run=run):
