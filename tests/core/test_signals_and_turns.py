@@ -114,38 +114,80 @@ def test_blocked_run_still_takes_signals_but_is_not_woken(world: World) -> None:
 def test_dead_vm_costs_no_run(world: World) -> None:
     world.send(start("c1", "park"), start("c2", "two_signals", workflow_id=WorkflowId("w2")))
     world.loop.gather(world.now_ms)
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.run()
     assert world.newest(W1).wait is WaitKind.RECEIVE
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.after(signal("c3", "any"))
     assert world.newest(W1).status == "completed"
 
 
-def test_run_that_was_in_a_turn_at_three_deaths_is_blocked(world: World) -> None:
+def dies(world: World) -> None:
+    """The shared VM dies, and the loop goes on."""
+    world.loop.gone(world.vms.die(), world.now_ms)
+    world.loop.gather(world.now_ms)
+
+
+def test_run_that_was_in_a_turn_at_two_deaths_gets_a_vm_of_its_own_and_is_blocked_if_that_dies(world: World) -> None:
     world.send(start("c1", "park"))
     world.loop.gather(world.now_ms)
-    for _ in range(3):
-        world.loop.gone(world.vms.die())
-        world.loop.gather(world.now_ms)
+    for _ in range(2):
+        dies(world)
+    assert len(world.vms.alone) == 1
+    world.loop.gone(world.vms.die_alone(), world.now_ms)
     world.run()
     assert world.newest(W1).status == "blocked"
 
 
-def test_deaths_count_only_in_a_row(world: World) -> None:
+def test_neighbour_of_a_run_that_kills_vms_is_not_blocked(world: World) -> None:
+    neighbour = WorkflowId("neighbour")
+    world.send(start("c1", "park"), start("c2", "park", workflow_id=neighbour))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        dies(world)
+    killer = next(iter(world.vms.alone))
+    world.vms.alone.discard(killer + 1)
+    world.loop.gone([killer], world.now_ms)
+    world.vms.kill(killer)
+    world.run()
+    assert {world.newest(W1).status, world.newest(neighbour).status} == {"blocked", "running"}
+
+
+def test_run_that_kills_its_vm_out_of_a_soft_wait_is_blocked() -> None:
+    world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "park"))
+    for _ in range(2):
+        world.loop.gone(world.vms.die(), world.now_ms)
+        world.run()
+    world.loop.gone(world.vms.die_alone(), world.now_ms)
+    world.run()
+    assert world.newest(W1).status == "blocked"
+
+
+def test_deaths_far_apart_are_not_in_a_row(world: World) -> None:
     world.send(start("c1", "two_signals"))
     world.loop.gather(world.now_ms)
-    for _ in range(2):
-        world.loop.gone(world.vms.die())
-        world.loop.gather(world.now_ms)
+    for _ in range(5):
+        dies(world)
+        world.now_ms += 100_000
     world.run()
-    world.send(signal("c2", "a"))
+    assert not world.vms.alone
+    assert world.newest(W1).status == "running"
+
+
+@pytest.mark.parametrize("wakes_itself", [False, True])
+def test_suspect_that_behaves_goes_back_to_the_others(*, wakes_itself: bool) -> None:
+    world = World().after(routed(V1, 1, wakes_itself=wakes_itself))
+    world.send(start("c1", "park"))
     world.loop.gather(world.now_ms)
     for _ in range(2):
-        world.loop.gone(world.vms.die())
-        world.loop.gather(world.now_ms)
+        dies(world)
     world.run()
-    assert world.newest(W1).status == "running"
+    assert world.vms.alone & world.vms.processes.keys()
+    world.now_ms += 61_000
+    world.loop.evict_idle(world.now_ms)
+    world.run()
+    assert not world.vms.alone & world.vms.processes.keys()
+    assert world.after(signal("c2", "any")).newest(W1).status == "completed"
 
 
 def test_runs_that_may_wake_themselves_are_replayed_by_a_new_owner() -> None:
@@ -174,7 +216,7 @@ def test_turn_that_ended_before_its_vm_died_is_recorded_once(world: World) -> No
     world.send(start("c1", "two_signals"))
     world.loop.gather(world.now_ms)
     world.pump()
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     run = world.after(signal("c2", "a"), signal("c3", "b")).newest(W1)
     observed = [record.event.observed_seq for record in world.records() if isinstance(record.event, TurnEnded)]
     assert observed == sorted(set(observed))
@@ -185,7 +227,7 @@ def test_batch_does_not_wait_for_a_run_that_was_evicted(world: World) -> None:
     world.send(start("c1", "at_once"))
     world.loop.gather(world.now_ms)
     world.pump()
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.loop.gather(world.now_ms)
     assert world.loop.is_due(world.now_ms)
 
@@ -230,6 +272,6 @@ def test_long_history_is_read_in_slices_before_its_run_is_woken(
 def test_long_history_is_replayed_after_a_death(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_loop, "HISTORY_SLICE_EVENTS", 1)
     world.after(start("c1", "two_signals"), signal("a", "a"))
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.after(signal("b", "b"))
     assert world.newest(W1).status == "completed"

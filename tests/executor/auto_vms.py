@@ -27,6 +27,11 @@ class AutoVms:
         asyncio.get_running_loop().call_soon(self._report)
         return self.twin.start_run(run, records)
 
+    def start_alone(self, run: Run, records: Sequence[HistoryRecord]) -> int:
+        """See `residents.Vms`."""
+        asyncio.get_running_loop().call_soon(self._report)
+        return self.twin.start_alone(run, records)
+
     def deliver(self, activation: int, records: Sequence[HistoryRecord]) -> None:
         """See `residents.Vms`."""
         asyncio.get_running_loop().call_soon(self._report)

@@ -126,7 +126,7 @@ def test_new_owner_wakes_the_run_whose_turn_was_lost(world: World, *, keep_store
 
 def test_run_that_may_wake_itself_is_brought_back_after_a_death() -> None:
     world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "park"))
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.run()
     assert world.loop.residents.is_resident(world.newest(W1).run_id)
 
@@ -196,7 +196,7 @@ def test_two_turns_that_ended_before_a_death_are_both_recorded_once() -> None:
     waits = Waits(wait=WaitKind.SIGNAL, name="a")
     world.loop.outcome(activation, TurnEnd(observed_seq=1, outcome=waits), world.now_ms)
     world.loop.outcome(activation, TurnEnd(observed_seq=3, outcome=waits), world.now_ms)
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
     world.run()
     ends = [record.event.observed_seq for record in world.records() if isinstance(record.event, TurnEnded)]
     assert ends.count(3) == 1, world.told()

@@ -91,6 +91,7 @@ class VmTwin:
     processes: dict[int, Process] = field(default_factory=dict)
     ready: deque[tuple[int, TurnEnd | None]] = field(default_factory=deque)
     starts: int = 0
+    alone: set[int] = field(default_factory=set)
     warmed: list[Version] = field(default_factory=list)
 
     def warm(self, namespace: Namespace, version: Version) -> None:
@@ -122,6 +123,12 @@ class VmTwin:
         self.ready.append((activation, TurnEnd(observed_seq=process.given, outcome=process.go_on())))
         return activation
 
+    def start_alone(self, run: Run, records: Sequence[HistoryRecord]) -> int:
+        """As `start_run`; `die` spares it, `die_alone` does not."""
+        activation = self.start_run(run, records)
+        self.alone.add(activation)
+        return activation
+
     def deliver(self, activation: int, records: Sequence[HistoryRecord]) -> None:
         """Begin a turn."""
         process = self.processes[activation]
@@ -135,10 +142,16 @@ class VmTwin:
         self.ready = deque(entry for entry in self.ready if entry[0] != activation)
 
     def die(self) -> list[int]:
-        """The VM dies with all its processes; returns their activations."""
-        gone = list(self.processes)
-        self.processes.clear()
-        self.ready.clear()
+        """The shared VM dies with all its processes; returns their activations."""
+        return self._die([activation for activation in self.processes if activation not in self.alone])
+
+    def die_alone(self) -> list[int]:
+        """The VMs of single runs die."""
+        return self._die([activation for activation in self.processes if activation in self.alone])
+
+    def _die(self, gone: list[int]) -> list[int]:
+        for activation in gone:
+            self.kill(activation)
         return gone
 
 

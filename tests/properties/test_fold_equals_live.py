@@ -51,7 +51,8 @@ wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, markers, st.none())
 
 
 def _die(world: World) -> None:
-    world.loop.gone(world.vms.die())
+    world.loop.gone(world.vms.die(), world.now_ms)
+    world.now_ms += 100_000
 
 
 def _pass_time(world: World) -> None:

@@ -44,7 +44,12 @@ Activation = int
 
 BACK_OFF_MS_MIN = 50
 BACK_OFF_MS_MAX = 5_000
-"""Between two attempts to fetch a package or to start a VM; doubled after each failure, reset by a VM that loaded."""
+"""Between two attempts to fetch a package or to start a VM; doubled after each, reset by a VM that lived for LIVED_S."""
+
+LIVED_S = 5.0
+
+ALONE_VMS_MAX = 4
+"""VMs of single runs at once: each costs a process, and suspects are rare."""
 
 LOAD_MS = 30_000
 """Loading the modules of the largest package takes a few seconds on a busy machine."""
@@ -98,15 +103,18 @@ class StartSpec:
 
 @dataclass(slots=True)
 class _Slot:
-    """One version's place: its VM when it is up, what waits for it, and the activations it holds."""
+    """One VM's place: the VM when it is up, what waits for it, and the activations it holds. `alone`: the only activation
+    that will ever be in it; None: the VM of the version."""
 
     key: PackageKey
+    alone: Activation | None = None
     vm: Vm | None = None
     entries: Mapping[WorkflowType, tuple[str, str]] = field(default_factory=dict)
     waiting: dict[Activation, StartSpec] = field(default_factory=dict)
     active: set[Activation] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     idle: asyncio.TimerHandle | None = None
+    back_off_ms: int = BACK_OFF_MS_MIN
 
 
 class VmPool:
@@ -126,7 +134,8 @@ class VmPool:
         self._listener = listener
         self._vm_limits = vm_limits or VmLimits()
         self._idle_ms = idle_ms
-        self._slots: dict[PackageKey, _Slot] = {}
+        self._slots: dict[tuple[PackageKey, Activation | None], _Slot] = {}
+        self._alone_places = asyncio.Semaphore(ALONE_VMS_MAX)
         self._where: dict[Activation, _Slot] = {}
         self._early: dict[Activation, list[ToVm]] = {}
         self._numbers = count(1)
@@ -157,13 +166,25 @@ class VmPool:
         if slot.idle is not None:
             slot.idle.cancel()
             slot.idle = None
+        self._place(slot, activation, spec)
+        return activation
+
+    def start_alone(self, key: PackageKey, spec: StartSpec) -> Activation:
+        """As `start_run`, in a VM of its own: for a run that may be the one that kills VMs. It waits for one of a few places;
+        when its VM dies, that VM does not come again."""
+        activation = next(self._numbers)
+        slot = self._slots[key, activation] = _Slot(key, activation)
+        self._place(slot, activation, spec)
+        self._begin(slot)
+        return activation
+
+    def _place(self, slot: _Slot, activation: Activation, spec: StartSpec) -> None:
         self._where[activation] = slot
         if slot.vm is None:
             slot.waiting[activation] = spec
             self._early[activation] = []
         else:
             self._start(slot, slot.vm, activation, spec)
-        return activation
 
     def deliver(self, activation: Activation, observed_seq: int, now_ms: int, inputs: Sequence[Input]) -> None:
         """Gives a run the inputs of its next turn, the newest being event `observed_seq`, recorded at `now_ms`.
@@ -185,22 +206,25 @@ class VmPool:
         self._forget(activation)
 
     def stop_version(self, key: PackageKey) -> None:
-        """Ends the version's VM at once; nothing more comes for its activations. Harmless to repeat."""
-        slot = self._slots.pop(key, None)
-        if slot is None:
-            return
+        """Ends the version's VMs at once; nothing more comes for their activations. Harmless to repeat."""
+        for slot in [slot for slot in self._slots.values() if slot.key == key]:
+            self._stop(slot)
+
+    def _stop(self, slot: _Slot) -> None:
+        del self._slots[slot.key, slot.alone]
         self._void(slot)
         if slot.task is not None:
             slot.task.cancel()
 
     def vm_pids(self) -> Mapping[PackageKey, int]:
-        """The operating system's process ids of the VMs that are up."""
-        return {key: slot.vm.pid for key, slot in self._slots.items() if slot.vm is not None}
+        """The operating system's process ids of the versions' VMs that are up, without those of single runs."""
+        shared = ((key, slot.vm) for (key, alone), slot in self._slots.items() if alone is None)
+        return {key: vm.pid for key, vm in shared if vm is not None}
 
     def _slot(self, key: PackageKey) -> _Slot:
-        slot = self._slots.get(key)
+        slot = self._slots.get((key, None))
         if slot is None:
-            slot = self._slots[key] = _Slot(key)
+            slot = self._slots[key, None] = _Slot(key)
             self._begin(slot)
         return slot
 
@@ -210,19 +234,30 @@ class VmPool:
             slot.task = self._group.create_task(self._serve(slot), name=name)
 
     async def _serve(self, slot: _Slot) -> None:
-        back_off_ms = BACK_OFF_MS_MIN
-        while True:
+        if slot.alone is None:
+            while True:
+                await self._serve_until_dead(slot)
+        async with self._alone_places:
+            await self._serve_until_dead(slot)
+        self._slots.pop((slot.key, slot.alone), None)
+
+    async def _serve_until_dead(self, slot: _Slot) -> None:
+        """One VM, from the first attempt to have it to a pause behind its end, which is short after a long life."""
+        events = asyncio.get_running_loop()
+        served = False
+        while not served:
+            began = events.time()
             try:
                 package = await self._packages.fetch(slot.key)
                 served = await self._serve_once(slot, package)
             except BadPackage as error:
-                _log.error("package of no use here", version=slot.key.version, reason=str(error), pause_ms=back_off_ms)
-                served = False
+                _log.error("package of no use here", version=slot.key.version, reason=str(error))
             except (AionError, OSError) as error:
-                _log.warning("VM unavailable", version=slot.key.version, reason=str(error), pause_ms=back_off_ms)
-                served = False
-            back_off_ms = BACK_OFF_MS_MIN if served else min(2 * back_off_ms, BACK_OFF_MS_MAX)
-            await asyncio.sleep(back_off_ms / 1000)
+                _log.warning("VM unavailable", version=slot.key.version, reason=str(error))
+            if events.time() - began >= LIVED_S:
+                slot.back_off_ms = BACK_OFF_MS_MIN
+            await asyncio.sleep(slot.back_off_ms / 1000)
+            slot.back_off_ms = min(2 * slot.back_off_ms, BACK_OFF_MS_MAX)
 
     async def _serve_once(self, slot: _Slot, package: Package) -> bool:
         """One life of a VM. False when it ended before it was of use."""
@@ -322,13 +357,14 @@ class VmPool:
     def _watch_idle(self, slot: _Slot) -> None:
         """A VM in which no run is resident ends after a while; the next start brings another one up."""
         if slot.idle is None and not slot.active and not slot.waiting:
-            slot.idle = asyncio.get_running_loop().call_later(self._idle_ms / 1000, self._stop_idle, slot)
+            idle_ms = self._idle_ms if slot.alone is None else 0
+            slot.idle = asyncio.get_running_loop().call_later(idle_ms / 1000, self._stop_idle, slot)
 
     def _stop_idle(self, slot: _Slot) -> None:
         slot.idle = None
-        if not slot.active and not slot.waiting and self._slots.get(slot.key) is slot:
+        if not slot.active and not slot.waiting and self._slots.get((slot.key, slot.alone)) is slot:
             _log.info("VM stopped: no run is resident", version=slot.key.version)
-            self.stop_version(slot.key)
+            self._stop(slot)
 
 
 async def _load(vm: Vm, package: Package) -> Answer | None:

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 import structlog
 
@@ -54,6 +55,7 @@ class VmLimits:
     ready_ms: int = limits.VM_READY_MS
     ping_ms: int = limits.VM_PING_MS
     pings_missed_max: int = limits.VM_PINGS_MISSED_MAX
+    memory_bytes_max: int = limits.VM_MEMORY_BYTES_MAX
     heap_bytes_max: int = limits.RUN_HEAP_BYTES_MAX
     result_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     text_bytes_max: int = limits.REASON_BYTES_MAX
@@ -161,8 +163,11 @@ class Vm:
                 missed = 0 if answered.done() and not answered.cancelled() else missed + 1
             else:
                 missed = 0
+                if (resident_bytes := _resident_bytes(self.pid)) > self._limits.memory_bytes_max:
+                    _log.warning("VM takes too much memory", pid=self.pid, resident_bytes=resident_bytes)
+                    break
                 await asyncio.sleep(self._limits.ping_ms / 1000)
-        _log.warning("VM does not answer", pid=self.pid, pings_missed=missed)
+        _log.warning("VM is killed", pid=self.pid, pings_missed=missed)
         self.kill()
 
     async def _log_lines(self) -> None:
@@ -280,6 +285,15 @@ class _Connection(asyncio.Protocol):
         self._pong = (number, answered)
         self.send([Ping(request=number)])
         return answered
+
+
+def _resident_bytes(pid: int) -> int:
+    """Memory that a process holds; 0 where the operating system does not tell it in /proc."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:

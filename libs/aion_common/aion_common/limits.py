@@ -78,8 +78,13 @@ RESIDENT_RUNS_MAX = 25_000
 RESIDENT_IDLE_MS = 600_000
 """A run that waited this long leaves the VM; its next input replays it."""
 
+VM_MEMORY_BYTES_MAX = 2 * 1024 * MIB
+"""A VM that holds more is killed and comes again: binaries lie outside the heaps of runs, which have a limit of their own."""
+
 DEATHS_IN_A_ROW_MAX = 3
-"""A run that was active at so many deaths of its VM in a row is blocked: it probably kills them."""
+DEATHS_APART_MS_MAX = 60_000
+"""A run that was active at so many deaths of its VM, each soon after the one before, is blocked: it probably kills them. For
+the last one it is in a VM of its own, so that no neighbour is blamed."""
 
 RUN_HEAP_BYTES_MAX = 64 * MIB
 """Heap of one run's process; over it the run fails, its neighbours do not."""

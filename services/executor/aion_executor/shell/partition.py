@@ -26,7 +26,7 @@ from aion_executor.shell.residents import Activation, ConnectVms, Residents, Tur
 log = structlog.get_logger(__name__)
 
 RETRY_S = 0.2
-IDLE_CHECK_S = 60.0
+IDLE_CHECK_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class OwnedPartition:
 
     def gone(self, activations: Sequence[Activation]) -> None:
         """A VM died."""
-        self.loop.gone(activations)
+        self.loop.gone(activations, self.clock.now_ms())
         self._wake.set()
 
     async def wait_closed(self, run_id: RunId) -> None:
@@ -184,3 +184,4 @@ class OwnedPartition:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
             self.loop.evict_idle(self.clock.now_ms())
+            self._wake.set()

@@ -94,10 +94,10 @@ class PartitionLoop:
         elif (run := self._state.run(run_id)) is not None:
             self._carry_out(effect_of(run), now_ms)
 
-    def gone(self, activations: Sequence[Activation]) -> None:
+    def gone(self, activations: Sequence[Activation], now_ms: int) -> None:
         """A VM died with these activations: runs that are owed a turn, or may wake themselves, are replayed."""
         self._awaited.difference_update(activations)
-        left, blocked = self.residents.gone(activations)
+        left, blocked = self.residents.gone(activations, self._run_may_wake_itself, now_ms)
         self._turns.extend(blocked)
         self._left_by_death.update(dict.fromkeys(left))
 
@@ -213,12 +213,20 @@ class PartitionLoop:
         """Take runs out of VMs that have waited for long; their next input replays them. Runs that may go on by themselves
         stay."""
         self._evict(self.residents.idle_since(now_ms - RESIDENT_IDLE_MS))
+        for run_id in self.residents.cleared(now_ms):
+            self.residents.evict(run_id)
+            if self._run_may_wake_itself(run_id):
+                self._to_wake.setdefault(run_id, [])
 
     def _evict(self, run_ids: Iterable[RunId]) -> None:
         for run_id in run_ids:
             run = self._state.run(run_id)
             if run is None or not self._may_wake_itself(run):
                 self.residents.evict(run_id)
+
+    def _run_may_wake_itself(self, run_id: RunId) -> bool:
+        run = self._state.run(run_id)
+        return run is not None and self._may_wake_itself(run)
 
     def _may_wake_itself(self, run: Run) -> bool:
         loaded = self.decided.versions.get(version_key(run.namespace, run.version))

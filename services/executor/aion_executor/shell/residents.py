@@ -10,7 +10,7 @@ from itertools import islice, takewhile
 from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
-from aion_common.limits import DEATHS_IN_A_ROW_MAX
+from aion_common.limits import DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
 from aion_common.records.events import HistoryRecord, SignalReceived
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
@@ -47,6 +47,9 @@ class Vms(Protocol):
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""
 
+    def start_alone(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
+        """As `start_run`, in a VM of its own."""
+
     def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
         """Begin a turn with these inputs."""
 
@@ -60,13 +63,23 @@ ConnectVms = Callable[[TurnTaker], Vms]
 
 @dataclass(slots=True, kw_only=True)
 class Resident:
-    """`observed`: the newest event it was given. `active_ms`: when it was last given input or ended a turn."""
+    """`observed`: the newest event it was given. `active_ms`: when it was last given input or ended a turn. `is_alone`: it
+    is in a VM of its own, on suspicion."""
 
     run_id: RunId
     activation: Activation
     in_turn: bool
     observed: int
     active_ms: int
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deaths:
+    """How many deaths of its VM in a row a run was active at, and when the last was."""
+
+    number: int
+    last_ms: int
 
 
 @dataclass(slots=True)
@@ -78,7 +91,7 @@ class Residents:
     _by_activation: dict[Activation, Resident] = field(default_factory=dict)
     _waiting: dict[RunId, Resident] = field(default_factory=dict)
     """Those between turns, the longest waiting first."""
-    _deaths: dict[RunId, int] = field(default_factory=dict)
+    _deaths: dict[RunId, Deaths] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._by_run)
@@ -90,9 +103,15 @@ class Residents:
     def bring_in(self, run: Run, records: Sequence[HistoryRecord], now_ms: int) -> Activation:
         """Start a run that is not resident, by its whole history. Returns the activation whose turn began."""
         assert run.run_id not in self._by_run, "a run is resident once"
-        activation = self.vms.start_run(run, records)
+        is_suspect = self._deaths_of(run.run_id, now_ms) + 1 >= DEATHS_IN_A_ROW_MAX
+        activation = self.vms.start_alone(run, records) if is_suspect else self.vms.start_run(run, records)
         resident = Resident(
-            run_id=run.run_id, activation=activation, in_turn=True, observed=_newest_input(run), active_ms=now_ms
+            run_id=run.run_id,
+            activation=activation,
+            in_turn=True,
+            observed=_newest_input(run),
+            active_ms=now_ms,
+            is_alone=is_suspect,
         )
         self._by_run[run.run_id] = resident
         self._by_activation[activation] = resident
@@ -124,7 +143,6 @@ class Residents:
         self._waiting.pop(resident.run_id, None)
         if not resident.in_turn:
             self._waiting[resident.run_id] = resident
-        self._deaths.pop(resident.run_id, None)
         if ended is None:
             return resident.run_id, None
         turn = TurnInput(run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome)
@@ -154,9 +172,15 @@ class Residents:
         """The runs that have waited longest."""
         return list(islice(self._waiting, count))
 
-    def gone(self, activations: Sequence[Activation]) -> tuple[list[RunId], list[TurnInput]]:
-        """Their VM died: the runs that left with it, and for those that were in a turn at too many deaths in a row, that
-        they are blocked."""
+    def cleared(self, now_ms: int) -> list[RunId]:
+        """Runs in VMs of their own that have waited for so long that they are suspects no more."""
+        return [run_id for run_id in self.idle_since(now_ms - DEATHS_APART_MS_MAX) if self._by_run[run_id].is_alone]
+
+    def gone(
+        self, activations: Sequence[Activation], may_wake_itself: Callable[[RunId], bool], now_ms: int
+    ) -> tuple[list[RunId], list[TurnInput]]:
+        """Their VM died: the runs that left with it, and those that are blocked because they were active, in a turn or where
+        they may go on by themselves, at too many deaths in a row."""
         left: list[RunId] = []
         blocked: list[TurnInput] = []
         for activation in activations:
@@ -167,15 +191,26 @@ class Residents:
             del self._by_run[run_id]
             self._waiting.pop(run_id, None)
             left.append(run_id)
-            if resident.in_turn:
-                deaths = self._deaths.get(run_id, 0) + 1
-                self._deaths[run_id] = deaths
-                if deaths >= DEATHS_IN_A_ROW_MAX:
-                    outcome = Blocks(
-                        expected="a turn that ends", found=f"its VM died {deaths} times in a row while the run was in a turn"
-                    )
-                    blocked.append(TurnInput(run_id=run_id, observed_seq=resident.observed, outcome=outcome))
+            if resident.in_turn or may_wake_itself(run_id):
+                number = self._deaths_of(run_id, now_ms) + 1
+                self._deaths[run_id] = Deaths(number=number, last_ms=now_ms)
+                if number >= DEATHS_IN_A_ROW_MAX:
+                    blocked.append(_blocked(resident, number))
         return left, blocked
+
+    def _deaths_of(self, run_id: RunId, now_ms: int) -> int:
+        deaths = self._deaths.get(run_id)
+        if deaths is None:
+            return 0
+        if now_ms - deaths.last_ms > DEATHS_APART_MS_MAX:
+            del self._deaths[run_id]
+            return 0
+        return deaths.number
+
+
+def _blocked(resident: Resident, deaths: int) -> TurnInput:
+    outcome = Blocks(expected="a VM that lives", found=f"its VM died {deaths} times in a row while the run was active")
+    return TurnInput(run_id=resident.run_id, observed_seq=resident.observed, outcome=outcome)
 
 
 def _newest_input(run: Run) -> int:

@@ -60,15 +60,13 @@ class PartitionVms:
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
-        info = RunInfo(
-            namespace=run.namespace,
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            workflow_type=run.workflow_type,
-            version=run.version,
-        )
-        spec = StartSpec(workflow_type=run.workflow_type, info=info, replay=replay_of(records))
-        activation = self.pool.start_run(PackageKey(namespace=run.namespace, version=run.version), spec)
+        return self._connected(self.pool.start_run(_key_of(run), _spec_of(run, records)))
+
+    def start_alone(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
+        """See `residents.Vms`."""
+        return self._connected(self.pool.start_alone(_key_of(run), _spec_of(run, records)))
+
+    def _connected(self, activation: Vm) -> Activation:
         self.switchboard.connect(activation, self.taker)
         return activation
 
@@ -82,6 +80,21 @@ class PartitionVms:
         """See `residents.Vms`."""
         self.switchboard.disconnect(activation)
         self.pool.kill(Vm(activation))
+
+
+def _key_of(run: Run) -> PackageKey:
+    return PackageKey(namespace=run.namespace, version=run.version)
+
+
+def _spec_of(run: Run, records: Sequence[HistoryRecord]) -> StartSpec:
+    info = RunInfo(
+        namespace=run.namespace,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        workflow_type=run.workflow_type,
+        version=run.version,
+    )
+    return StartSpec(workflow_type=run.workflow_type, info=info, replay=replay_of(records))
 
 
 def turn_end_of(outcome: FromVm) -> TurnEnd | None:
