@@ -258,6 +258,9 @@ class Rejoining:
         await self._inner.rejoin()
         self.rejoined.set()
 
+    async def failed(self) -> None:
+        await self._inner.failed()
+
     async def close(self) -> None:
         await self._inner.close()
 

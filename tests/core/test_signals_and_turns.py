@@ -126,6 +126,7 @@ def dies(world: World) -> None:
     """The shared VM dies, and the loop goes on."""
     world.loop.gone(world.vms.die(), world.now_ms)
     world.loop.gather(world.now_ms)
+    world.loop.bring_in(world.now_ms)
 
 
 def test_run_that_was_in_a_turn_at_two_deaths_gets_a_vm_of_its_own_and_is_blocked_if_that_dies(world: World) -> None:
@@ -275,3 +276,15 @@ def test_long_history_is_replayed_after_a_death(world: World, monkeypatch: pytes
     world.loop.gone(world.vms.die(), world.now_ms)
     world.after(signal("b", "b"))
     assert world.newest(W1).status == "completed"
+
+
+def test_overloaded_is_decided_anew_when_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_loop, "PENDING_SIGNALS_MAX", 2)
+    world.send(start("c1", "two_signals"))
+    world.loop.gather(world.now_ms)
+    world.send(*(signal(f"x{number}", "x") for number in range(2)))
+    world.loop.gather(world.now_ms)
+    refused = world.after(signal("c2", "a")).answer("c2")
+    assert isinstance(refused, Rejection)
+    assert refused.code is RejectionCode.OVERLOADED
+    assert isinstance(world.after(signal("c2", "a")).answers("c2")[-1], SignalAccepted)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from aion_common.ids import WorkflowId
+from aion_common.ids import WorkflowId, WorkflowType
 from aion_common.limits import INPUTS_PER_BATCH_MAX, MIB, SENT_THROUGH_LAG_MS, TURN_WAIT_MS
 from aion_common.records.events import Progress, RunStarted, TurnEnded, WaitKind
 from aion_executor.core.inputs import Waits
 from aion_executor.shell.residents import TurnEnd
-from executor.given import V1, W1, routed, signal, start
+from executor.given import V1, V2, W1, routed, signal, start
 from executor.world import World
 
 
@@ -200,3 +200,28 @@ def test_two_turns_that_ended_before_a_death_are_both_recorded_once() -> None:
     world.run()
     ends = [record.event.observed_seq for record in world.records() if isinstance(record.event, TurnEnded)]
     assert ends.count(3) == 1, world.told()
+
+
+def test_runs_that_must_stay_keep_no_other_out() -> None:
+    types = (WorkflowType("park"), WorkflowType("two_signals"))
+    world = World().after(routed(V1, 1, types=types, wakes_itself=True))
+    world.loop.residents_max = 3
+    for number in range(6):
+        world.after(start(f"c{number}", "park", workflow_id=WorkflowId(f"park-{number}")))
+    run = world.after(start("c10", "two_signals")).newest(W1)
+    assert run.wait_name == "a"
+    assert len(world.loop.residents) == 7
+
+
+def test_version_whose_vm_does_not_come_up_keeps_no_other_version_out(world: World) -> None:
+    world.loop.residents_max = 3
+    stuck = [WorkflowId(f"stuck{number}") for number in range(6)]
+    world.send(*(start(f"c-{workflow_id}", "park", workflow_id=workflow_id) for workflow_id in stuck))
+    world.loop.gather(world.now_ms)
+    world.vms.ready.clear()
+    assert len(world.loop.residents) == 3
+    world.send(routed(V2, 2), start("c9", "at_once"))
+    world.loop.gather(world.now_ms)
+    world.now_ms += TURN_WAIT_MS
+    world.run()
+    assert world.newest(W1).status == "completed"

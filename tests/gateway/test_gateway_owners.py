@@ -41,11 +41,12 @@ async def test_a_read_asks_the_owner_of_the_workflows_partition_and_passes_its_a
                 "from_seq": "2",
                 "limit": "5",
                 "encoding": "avro",
+                "owner_epoch": "1",
             },
         }
         assert w.executors.requests[-1].url.path == f"/partitions/{w.partition_of('one')}/history"
         described = await w.http.get(DESCRIBE)
-        assert described.json()["query"] == {"namespace": "default", "workflow_id": "one"}
+        assert described.json()["query"] == {"namespace": "default", "workflow_id": "one", "owner_epoch": "1"}
 
 
 async def test_a_refusal_of_the_owner_is_passed_on() -> None:

@@ -95,7 +95,7 @@ GROUP_SESSION_MS = 6_000
 RESTORE_CHUNK_RECORDS = 2_000
 """Records applied between two yields to the event loop: the group's heartbeat must not starve."""
 
-RUNS_CACHED_MAX = 50_000
+RUNS_CACHED_MAX = 10_000
 """Run states an owner keeps decoded beside RocksDB, per partition."""
 
 CLUSTER_READ_MS = 10_000
@@ -237,3 +237,9 @@ VM_IDLE_MS = 60_000
 
 HISTORY_SLICE_EVENTS = 1_000
 """A longer history is read in slices before its run is woken: 20 ms each, between which everything else goes on."""
+
+OWNERS_ANNOUNCE_MS = 30_000
+"""Owners say so often where they are."""
+
+COMMAND_BYTES_MAX = 512 * KIB
+"""A record of `aion.commands` above this is none of ours: a payload and its ids take less."""

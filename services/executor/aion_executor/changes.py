@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
 from aion_common.records.events import HistoryRecord, RecordedAnswer, RunStarted
-from aion_common.records.replies import Reply, StartAccepted
+from aion_common.records.replies import Answer, Rejection, RejectionCode, Reply, StartAccepted
 from aion_common.wire import encode
 from aion_executor.core.answers import answers_of
 from aion_executor.core.apply import apply_to_run
@@ -88,7 +88,7 @@ class Changes:
         """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
         the bytes of the reply."""
         answer = answered.answer
-        is_remembered = not (isinstance(answer, StartAccepted) and answer.created)
+        is_remembered = not (_is_known_by_its_run(answer) or _is_transient(answer))
         if not is_remembered and answered.reply_partition is None:
             return 0
         value = encode(Reply(command_id=answered.command_id, answer=answer))
@@ -124,3 +124,12 @@ class Changes:
             entries_added=self._entries_added,
             entries_removed=self._entries_removed,
         )
+
+
+def _is_known_by_its_run(answer: Answer) -> bool:
+    return isinstance(answer, StartAccepted) and answer.created
+
+
+def _is_transient(answer: Answer) -> bool:
+    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008)."""
+    return isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED

@@ -102,7 +102,7 @@ class Owners:
         try:
             async with asyncio.timeout_at(until) as scope:
                 with self._interruptible(owner.partition, scope):
-                    response = await self._client.get(url, params=query)
+                    response = await self._client.get(url, params={**query, "owner_epoch": str(owner.owner_epoch)})
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             logger.info("owner did not answer", partition=owner.partition, address=owner.address, reason=repr(error))
             return None

@@ -156,7 +156,11 @@ class Membership(Protocol):
     """A place in a consumer group, for the division of partitions only: nothing is read and no offset is committed."""
 
     async def rejoin(self) -> None:
-        """Give up the partitions (`on_assigned(frozenset())`) and join again as the same member."""
+        """Join again as the same member; returns at once. `on_assigned` is called with what the group says then. What the
+        caller gives up meanwhile is its own business: nothing is told of it."""
+
+    async def failed(self) -> None:
+        """Wait until the membership has ended by itself, and raise why: the process should end too. Cancelled by `close`."""
 
     async def close(self) -> None:
         """Stop taking part; no further `on_assigned`. The group keeps the member's place for the session time-out, so that

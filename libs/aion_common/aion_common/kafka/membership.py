@@ -78,6 +78,7 @@ class KafkaMembership:
         self._silence: asyncio.TimerHandle | None = None
         self._wish = asyncio.Event()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._taking_part: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -97,9 +98,12 @@ class KafkaMembership:
 
     async def rejoin(self) -> None:
         """See `Membership`."""
-        self._tell(frozenset())
         self._generation = _NO_GENERATION
         self._wish.set()
+
+    async def failed(self) -> None:
+        """See `Membership`."""
+        await asyncio.shield(self._failed)
 
     async def close(self) -> None:
         """See `Membership`."""
@@ -109,8 +113,9 @@ class KafkaMembership:
         if self._taking_part is not None:
             self._taking_part.cancel()
             await asyncio.gather(self._taking_part, return_exceptions=True)
-        if not self._joined.cancel() and not self._joined.cancelled():
-            self._joined.exception()
+        for told in (self._joined, self._failed):
+            if not told.cancel() and not told.cancelled():
+                told.exception()
 
     def _ended(self, taking_part: asyncio.Task[None]) -> None:
         """Runs when the task ends: closed, refused for good, or by a bug. Whatever it is, the place is not held."""
@@ -118,12 +123,9 @@ class KafkaMembership:
             return
         self._tell(frozenset())
         failure = taking_part.exception() or Unavailable(f"no longer a member of {self._place.group}")
-        if not self._joined.done():
-            self._joined.set_exception(failure)
-        else:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"the membership of {self._place.group} ended", "exception": failure}
-            )
+        for told in (self._joined, self._failed):
+            if not told.done():
+                told.set_exception(failure)
 
     async def _take_part(self) -> None:
         # A join is answered when the whole group has joined, so its connection is patient; beats have their own time-out.

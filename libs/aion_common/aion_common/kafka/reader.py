@@ -156,8 +156,8 @@ class KafkaReader:
 
     def _finished(self, leader: int, poll: asyncio.Task[None]) -> None:
         del self._polls[leader]
-        if not poll.cancelled():
-            self._bug = poll.exception()
+        if not poll.cancelled() and (bug := poll.exception()) is not None:
+            self._bug = bug
         self._changed.set()
 
     async def _refresh(self) -> None:

@@ -189,7 +189,7 @@ class KafkaSender:
             try:
                 self._identity = await insist(self._client, "a producer id", lambda: init_producer_id(self._client, None))
             except Unavailable:
-                continue
+                await asyncio.sleep(_RETRY_PAUSE_S)
         self._pump_soon()
 
     def _refresh(self, place: TopicPartition) -> None:

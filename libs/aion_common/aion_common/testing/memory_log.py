@@ -264,8 +264,10 @@ class _MemoryMembership:
 
     async def rejoin(self) -> None:
         await asyncio.sleep(0)
-        self._on_assigned(frozenset())
         self._group.join(self._member_id, self._on_assigned)
+
+    async def failed(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         self._group.silence(self._member_id, self._on_assigned)

@@ -78,6 +78,7 @@ async def work_when_elected(log: Log, topics: Topics, member_id: str, session_ms
             await election.won.wait()
             ended = await _term(election, work, backoff.reset)
             if ended is _Ended.FENCED:
+                election.on_assigned(frozenset())
                 await membership.rejoin()
             elif ended is _Ended.FAILED:
                 await backoff.wait()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aion_common.ids import Namespace, Version, WorkflowType
+from aion_common.limits import LOADED_VERSIONS_NAMED_MAX
 from aion_common.records.common import PackageRef
 
 
@@ -43,6 +44,7 @@ def version_key(namespace: Namespace, version: Version) -> str:
 
 
 def loaded_versions(partition: Partition, namespace: Namespace) -> tuple[Version, ...]:
-    """The versions loaded in a namespace, in the order of their loading."""
+    """The versions loaded in a namespace, in the order of their loading: the newest, if they are very many."""
     prefix = f"{namespace}/"
-    return tuple(loaded.version for key, loaded in partition.versions.items() if key.startswith(prefix))
+    loaded = [loaded.version for key, loaded in partition.versions.items() if key.startswith(prefix)]
+    return tuple(loaded[-LOADED_VERSIONS_NAMED_MAX:])

@@ -11,11 +11,11 @@ from typing import Protocol
 
 import structlog
 
-from aion_common.errors import BadRecord
+from aion_common.errors import BadRecord, Unavailable
 from aion_common.kafka.api import Log, LogRecord, OffsetOutOfRange, Reader
 from aion_common.kafka.reading import learn_published
 from aion_common.kafka.topics import REPLY_PARTITIONS, Topics
-from aion_common.limits import COMMANDS_WAITING_MAX
+from aion_common.limits import COMMAND_BYTES_MAX, COMMANDS_WAITING_MAX
 from aion_common.metrics import SKIPPED_RECORDS
 from aion_common.records.commands import CatalogMarker, Command
 from aion_common.wire import UnknownSchema, decode
@@ -46,7 +46,7 @@ class Target(Protocol):
 def parse(record: LogRecord) -> FromLog:
     """The input a record is. Raises UnknownSchema; whatever else is not ours counts as an input that says nothing."""
     try:
-        value = decode(record.value)
+        value = None if record.value is None or len(record.value) > COMMAND_BYTES_MAX else decode(record.value)
     except UnknownSchema:
         raise
     except BadRecord:
@@ -103,7 +103,11 @@ class CommandReader:
             while True:
                 await self._attached.wait()
                 self._resume(reader)
-                await self._read(reader)
+                try:
+                    await self._read(reader)
+                except Unavailable as error:
+                    log.warning("commands not read", reason=str(error))
+                    await asyncio.sleep(READ_WAIT_MS / 1000)
         finally:
             self._reader = None
             await reader.close()

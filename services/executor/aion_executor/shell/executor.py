@@ -13,15 +13,15 @@ from types import MappingProxyType
 import structlog
 
 from aion_beam.pool import PackageKey
-from aion_common.errors import AionError, Fenced
+from aion_common.errors import AionError, Fenced, Unavailable
 from aion_common.kafka.api import Membership, Sender
-from aion_common.limits import RECLAIM_PAUSE_MAX_MS, RECLAIM_PAUSE_MIN_MS
+from aion_common.limits import OWNERS_ANNOUNCE_MS, RECLAIM_PAUSE_MAX_MS, RECLAIM_PAUSE_MIN_MS
 from aion_common.records.common import PackageRef
 from aion_common.records.owners import Owner
 from aion_common.wire import encode
 from aion_executor.core.partition import version_key
 from aion_executor.shell.commands import CommandReader
-from aion_executor.shell.ownership import Claimant, Owned, take_over
+from aion_executor.shell.ownership import Claimant, take_over
 from aion_executor.shell.partition import OwnedPartition
 from aion_executor.shell.residents import ConnectVms
 
@@ -44,7 +44,6 @@ class Executor:
     _owned: dict[int, OwnedPartition] = field(default_factory=dict)
     _lives: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _fenced: set[int] = field(default_factory=set)
-    _is_leaving: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def owned(self) -> MappingProxyType[int, OwnedPartition]:
@@ -67,6 +66,8 @@ class Executor:
         )
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(membership.failed(), name="membership")
+                tasks.create_task(self._announce_again(), name="announcements")
                 try:
                     while True:
                         await self._changed.wait()
@@ -79,9 +80,6 @@ class Executor:
             await membership.close()
 
     def _on_assigned(self, assigned: frozenset[int]) -> None:
-        if self._is_leaving:
-            self._is_leaving = False
-            return
         log.info("partitions assigned", partitions=sorted(assigned))
         self._assigned = assigned
         self._fenced.clear()
@@ -89,27 +87,26 @@ class Executor:
 
     async def _reconcile(self, tasks: asyncio.TaskGroup, membership: Membership) -> None:
         if self._fenced:
-            # Rejoining gives up every partition in the eyes of the group, but only the fenced ones in ours: what nobody has
-            # taken goes on until the new assignment says otherwise.
+            # The others go on until the new assignment says otherwise.
             self._assigned -= self._fenced
             self._fenced.clear()
-            self._is_leaving = True
             await membership.rejoin()
-            self._is_leaving = False
         ending = [life for partition, life in self._lives.items() if partition not in self._assigned]
         for life in ending:
             life.cancel()
         if ending:
             await asyncio.wait(ending)
-        for partition in self._assigned - self._lives.keys():
+        for partition in self._assigned - self._lives.keys() - self._fenced:
             life = tasks.create_task(self._live(partition), name=f"partition {partition}")
             self._lives[partition] = life
 
     async def _live(self, partition: int) -> None:
         """Own the partition, again and again, until cancelled or fenced."""
         pause_ms = RECLAIM_PAUSE_MIN_MS
+        events = asyncio.get_running_loop()
         try:
             while True:
+                began = events.time()
                 try:
                     await self._own(partition)
                 except Exception as error:  # a partition's bug must not take its neighbours down
@@ -123,6 +120,8 @@ class Executor:
                         log.warning("partition lost", partition=partition, reasons=[str(cause) for cause in causes])
                     else:
                         log.exception("partition crashed", partition=partition)
+                if (events.time() - began) * 1000 > RECLAIM_PAUSE_MAX_MS:
+                    pause_ms = RECLAIM_PAUSE_MIN_MS
                 await asyncio.sleep(pause_ms / 1000)
                 pause_ms = min(pause_ms * 2, RECLAIM_PAUSE_MAX_MS)
         finally:
@@ -132,7 +131,7 @@ class Executor:
     async def _own(self, partition: int) -> None:
         owned = await take_over(self.claimant, partition)
         try:
-            await self._announce(partition, owned)
+            await self._announce(partition, owned.restored.partition.owner_epoch)
             alive = OwnedPartition(
                 number=partition,
                 appender=owned.appender,
@@ -153,14 +152,19 @@ class Executor:
         finally:
             await owned.close()
 
-    async def _announce(self, partition: int, owned: Owned) -> None:
-        owner = Owner(
-            partition=partition,
-            owner_epoch=owned.restored.partition.owner_epoch,
-            member=self.claimant.member,
-            address=self.address,
-        )
+    async def _announce(self, partition: int, owner_epoch: int) -> None:
+        owner = Owner(partition=partition, owner_epoch=owner_epoch, member=self.claimant.member, address=self.address)
         await self.sender.send(self.claimant.topics.owners, 0, [(str(partition).encode(), encode(owner))])
+
+    async def _announce_again(self) -> None:
+        """Say it once in a while: a record of an older owner that came late may be the only one left after compaction."""
+        while True:
+            await asyncio.sleep(OWNERS_ANNOUNCE_MS / 1000)
+            for partition, alive in tuple(self._owned.items()):
+                try:
+                    await self._announce(partition, alive.loop.partition.owner_epoch)
+                except Unavailable as error:
+                    log.warning("owner not announced", partition=partition, reason=str(error))
 
 
 def _stay_cancelled(error: Exception) -> None:

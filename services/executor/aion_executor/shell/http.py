@@ -81,7 +81,8 @@ def create_app(member: str, owned: Owned) -> Starlette:
 
 def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedPartition, Run] | Response:
     partition = owned.get(request.path_params["partition"])
-    if partition is None:
+    known_epoch = int(request.query_params.get("owner_epoch", "-1"))
+    if partition is None or known_epoch > partition.loop.partition.owner_epoch:
         return _wrong_owner()
     namespace = Namespace(request.query_params["namespace"])
     workflow_id = WorkflowId(request.query_params["workflow_id"])

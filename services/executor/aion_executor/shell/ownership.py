@@ -163,7 +163,8 @@ async def _begin_epoch(claimant: Claimant, partition: int, restored: Restore) ->
         )
         recorded_at = max(now_ms, restored.partition.recorded_at)
         appended = await appender.append([(PARTITION_KEY, partition_value(event, recorded_at, -1))])
-        if abs(appended.timestamp_ms - now_ms) > CLOCK_SKEW_MS_MAX:
+        earliest, latest = now_ms - CLOCK_SKEW_MS_MAX, claimant.clock.now_ms() + CLOCK_SKEW_MS_MAX
+        if not earliest <= appended.timestamp_ms <= latest:
             raise ClockSkew(f"this clock says {now_ms}, the broker's {appended.timestamp_ms}; synchronise them (NTP)")
     except BaseException:
         await appender.close()

@@ -8,6 +8,7 @@ the next one is gathered. An append that was refused or whose outcome is unclear
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import assert_never
 
 from aion_common.ids import Namespace, RunId
@@ -59,8 +60,9 @@ class PartitionLoop:
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
-    _to_wake: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
-    """Not resident, in order; with what was read of their histories."""
+    _perhaps_owed: deque[RunId] = field(default_factory=deque)
+    _to_wake: dict[str, dict[RunId, list[HistoryRecord]]] = field(default_factory=dict)
+    """Not resident, by version, in order; with what was read of their histories."""
     _left_by_death: dict[RunId, None] = field(default_factory=dict)
     """In order; not woken before the turns that their VM had ended are decided."""
     _open: OpenBatch | None = None
@@ -101,17 +103,11 @@ class PartitionLoop:
         self._turns.extend(blocked)
         self._left_by_death.update(dict.fromkeys(left))
 
-    def _come_back(self, now_ms: int) -> None:
-        """Replay runs that left with a VM, once the turns they ended before have been decided: else a replay would end the
-        same turn again."""
-        while self._left_by_death:
-            run_id = next(iter(self._left_by_death))
-            del self._left_by_death[run_id]
-            run = self._state.run(run_id)
-            if run is not None and self._may_wake_itself(run):
-                self._wake(run, now_ms)
-            elif run is not None:
-                self._carry_out(effect_of(run), now_ms)
+    def _come_back(self) -> None:
+        """Runs that left with a VM may be woken once the turns they ended before have been decided: else a replay would end
+        the same turn again."""
+        self._perhaps_owed.extend(self._left_by_death)
+        self._left_by_death.clear()
 
     def wake_owed(self) -> None:
         """After a take-over: the runs that are owed a turn, and those that may go on by themselves, are to be woken."""
@@ -120,7 +116,7 @@ class PartitionLoop:
             if loaded.package.wakes_itself:
                 namespace = Namespace(key.partition("/")[0])
                 owed.extend(self.store.entries(soft_prefix(namespace, loaded.version)))
-        self._to_wake.update((run_id_in(entry), []) for entry in owed)
+        self._perhaps_owed.extend(run_id_in(entry) for entry in owed)
 
     def gather(self, now_ms: int) -> None:
         """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once."""
@@ -128,7 +124,7 @@ class PartitionLoop:
             self._open = None
         while True:
             if not self._turns:
-                self._come_back(now_ms)
+                self._come_back()
             if not self._commands and not self._turns:
                 return
             batch = self._open or self._begin(now_ms)
@@ -143,23 +139,46 @@ class PartitionLoop:
         histories, wake those that were read whole. Returns whether there is more to do: whoever drives lets others have
         their turn before."""
         budget = HISTORY_SLICE_EVENTS
-        while self._to_wake and budget > 0 and self._has_room():
-            run_id, records = next(iter(self._to_wake.items()))
-            run = self._state.run(run_id)
-            assert run is not None, "a run that is to be woken exists"
-            fresh = self._state.records(run_id, len(records) + 1, budget)
-            records.extend(fresh)
-            budget -= len(fresh) + 1
-            if len(records) == run.seq or not self._is_wanted(run):
-                del self._to_wake[run_id]
-                if self._is_wanted(run) and not self.residents.is_resident(run_id):
-                    self.residents.bring_in(run, records, now_ms)
-        return bool(self._to_wake) and budget <= 0
+        while self._perhaps_owed and budget > 0:
+            run = self._state.run(self._perhaps_owed.popleft())
+            budget -= 1
+            if run is not None and self._is_wanted(run):
+                self._wake_later(run)
+        for version in tuple(self._to_wake):
+            while version in self._to_wake and budget > 0 and self._has_room(version):
+                budget -= self._bring_next_in(version, budget, now_ms)
+        return budget <= 0
 
-    def _has_room(self) -> bool:
-        if len(self.residents) >= self.residents_max:
-            self._evict(self.residents.longest_idle(self.residents_max // 10 + 1))
-        return len(self.residents) < self.residents_max
+    def _bring_next_in(self, version: str, events_max: int, now_ms: int) -> int:
+        """Read on in the history of the version's next run. Returns how much that took, at least 1."""
+        runs = self._to_wake[version]
+        run_id, records = next(iter(runs.items()))
+        run = self._state.run(run_id)
+        assert run is not None, "a run that is to be woken exists"
+        fresh = self._state.records(run_id, len(records) + 1, events_max)
+        records.extend(fresh)
+        is_wanted = self._is_wanted(run) and not self.residents.is_resident(run_id)
+        if len(records) == run.seq or not is_wanted:
+            del runs[run_id]
+            if not runs:
+                del self._to_wake[version]
+            if is_wanted:
+                self.residents.bring_in(run, records, now_ms)
+        return len(fresh) + 1
+
+    def _has_room(self, version: str) -> bool:
+        """Room is per version, so that one whose VM does not come up keeps no other out. The longest waiting make room; where
+        all that wait may go on by themselves, and so must stay, the limit gives way."""
+        if self.residents.number_of(version) < self.residents_max:
+            return True
+        waiting = (run_id for run_id in self.residents.waiting_of(version) if not self._run_may_wake_itself(run_id))
+        leaving = list(islice(waiting, self.residents_max // 10 + 1))
+        for run_id in leaving:
+            self.residents.evict(run_id)
+        return bool(leaving) or any(True for _ in self.residents.waiting_of(version))
+
+    def _wake_later(self, run: Run) -> None:
+        self._to_wake.setdefault(version_key(run.namespace, run.version), {}).setdefault(run.run_id, [])
 
     def _is_wanted(self, run: Run) -> bool:
         return owes_turn(run) or self._may_wake_itself(run)
@@ -215,8 +234,7 @@ class PartitionLoop:
         self._evict(self.residents.idle_since(now_ms - RESIDENT_IDLE_MS))
         for run_id in self.residents.cleared(now_ms):
             self.residents.evict(run_id)
-            if self._run_may_wake_itself(run_id):
-                self._to_wake.setdefault(run_id, [])
+            self._perhaps_owed.append(run_id)
 
     def _evict(self, run_ids: Iterable[RunId]) -> None:
         for run_id in run_ids:
@@ -286,12 +304,13 @@ class PartitionLoop:
                 assert_never(effect)
 
     def _wake(self, run: Run, now_ms: int) -> None:
+        version = version_key(run.namespace, run.version)
         if self.residents.is_resident(run.run_id):
             activation = self.residents.wake(run, self._state, now_ms)
-        elif run.seq <= HISTORY_SLICE_EVENTS and run.run_id not in self._to_wake and self._has_room():
+        elif run.seq <= HISTORY_SLICE_EVENTS and version not in self._to_wake and self._has_room(version):
             activation = self.residents.bring_in(run, self._state.records(run.run_id, 1, run.seq), now_ms)
         else:
-            self._to_wake.setdefault(run.run_id, [])
+            self._wake_later(run)
             return
         if activation is not None and self._open is not None:
             self._awaited.add(activation)

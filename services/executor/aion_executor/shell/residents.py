@@ -4,9 +4,10 @@ Residency is a cache: it is derived from the partition's state at any time, and 
 only between its turns. Called by the partition loop alone; never awaits.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
@@ -14,6 +15,7 @@ from aion_common.limits import DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
 from aion_common.records.events import HistoryRecord, SignalReceived
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
+from aion_executor.core.partition import version_key
 from aion_executor.core.run import Run
 
 Activation = int
@@ -63,10 +65,11 @@ ConnectVms = Callable[[TurnTaker], Vms]
 
 @dataclass(slots=True, kw_only=True)
 class Resident:
-    """`observed`: the newest event it was given. `active_ms`: when it was last given input or ended a turn. `is_alone`: it
-    is in a VM of its own, on suspicion."""
+    """`version`: see `version_key`. `observed`: the newest event it was given. `active_ms`: when it was last given input or
+    ended a turn. `is_alone`: it is in a VM of its own, on suspicion."""
 
     run_id: RunId
+    version: str
     activation: Activation
     in_turn: bool
     observed: int
@@ -89,8 +92,9 @@ class Residents:
     vms: Vms
     _by_run: dict[RunId, Resident] = field(default_factory=dict)
     _by_activation: dict[Activation, Resident] = field(default_factory=dict)
-    _waiting: dict[RunId, Resident] = field(default_factory=dict)
-    """Those between turns, the longest waiting first."""
+    _number: Counter[str] = field(default_factory=Counter)
+    _waiting: dict[str, dict[RunId, Resident]] = field(default_factory=lambda: defaultdict(dict))
+    """Those between turns by version, the longest waiting first."""
     _deaths: dict[RunId, Deaths] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -107,6 +111,7 @@ class Residents:
         activation = self.vms.start_alone(run, records) if is_suspect else self.vms.start_run(run, records)
         resident = Resident(
             run_id=run.run_id,
+            version=version_key(run.namespace, run.version),
             activation=activation,
             in_turn=True,
             observed=_newest_input(run),
@@ -115,6 +120,7 @@ class Residents:
         )
         self._by_run[run.run_id] = resident
         self._by_activation[activation] = resident
+        self._number[resident.version] += 1
         return activation
 
     def wake(self, run: Run, state: Lookup, now_ms: int) -> Activation | None:
@@ -127,7 +133,7 @@ class Residents:
         since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
         fresh = [record for record in since if isinstance(record.event, SignalReceived)]
         self.vms.deliver(resident.activation, fresh)
-        del self._waiting[run.run_id]
+        del self._waiting[resident.version][run.run_id]
         resident.in_turn, resident.observed, resident.active_ms = True, newest_input, now_ms
         return resident.activation
 
@@ -140,9 +146,9 @@ class Residents:
             return None
         resident.in_turn = ended is not None and ended.observed_seq < resident.observed
         resident.active_ms = now_ms
-        self._waiting.pop(resident.run_id, None)
+        self._waiting[resident.version].pop(resident.run_id, None)
         if not resident.in_turn:
-            self._waiting[resident.run_id] = resident
+            self._waiting[resident.version][resident.run_id] = resident
         if ended is None:
             return resident.run_id, None
         turn = TurnInput(run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome)
@@ -151,26 +157,40 @@ class Residents:
     def evict(self, run_id: RunId) -> Activation | None:
         """Take the run out of its VM; returns the activation that ended. A run that is not resident is fine."""
         self._deaths.pop(run_id, None)
-        resident = self._by_run.pop(run_id, None)
+        resident = self._by_run.get(run_id)
         if resident is None:
             return None
-        del self._by_activation[resident.activation]
-        self._waiting.pop(run_id, None)
+        self._remove(resident)
         self.vms.kill(resident.activation)
         return resident.activation
+
+    def _remove(self, resident: Resident) -> None:
+        del self._by_run[resident.run_id]
+        del self._by_activation[resident.activation]
+        self._waiting[resident.version].pop(resident.run_id, None)
+        self._number[resident.version] -= 1
+        if not self._number[resident.version]:
+            del self._number[resident.version], self._waiting[resident.version]
 
     def evict_all(self) -> None:
         """Take every run out of its VM."""
         for run_id in tuple(self._by_run):
             self.evict(run_id)
 
+    def number_of(self, version: str) -> int:
+        """How many runs of a version are resident."""
+        return self._number[version]
+
+    def waiting_of(self, version: str) -> Iterator[RunId]:
+        """The runs of a version that wait, the longest waiting first. Use it up before the next change."""
+        return iter(self._waiting.get(version, ()))
+
     def idle_since(self, before_ms: int) -> list[RunId]:
         """Runs that wait and were last active before that time."""
-        return [run_id for run_id, _ in takewhile(lambda entry: entry[1].active_ms < before_ms, self._waiting.items())]
-
-    def longest_idle(self, count: int) -> list[RunId]:
-        """The runs that have waited longest."""
-        return list(islice(self._waiting, count))
+        idle: list[RunId] = []
+        for waiting in self._waiting.values():
+            idle.extend(run_id for run_id, _ in takewhile(lambda one: one[1].active_ms < before_ms, waiting.items()))
+        return idle
 
     def cleared(self, now_ms: int) -> list[RunId]:
         """Runs in VMs of their own that have waited for so long that they are suspects no more."""
@@ -184,12 +204,11 @@ class Residents:
         left: list[RunId] = []
         blocked: list[TurnInput] = []
         for activation in activations:
-            resident = self._by_activation.pop(activation, None)
+            resident = self._by_activation.get(activation)
             if resident is None:
                 continue
             run_id = resident.run_id
-            del self._by_run[run_id]
-            self._waiting.pop(run_id, None)
+            self._remove(resident)
             left.append(run_id)
             if resident.in_turn or may_wake_itself(run_id):
                 number = self._deaths_of(run_id, now_ms) + 1

@@ -11,19 +11,21 @@ from typing import cast
 import structlog
 from rocksdict import Options, Rdict, WriteBatch
 
+from aion_common.errors import Unavailable
+from aion_common.limits import MIB
 from aion_executor.store.api import RawBatch, Table
 
 log = structlog.get_logger(__name__)
 
-WRITE_BUFFER_BYTES = 8 * 1024 * 1024
-"""Memtable per table: an executor holds many partitions, and what is in a store is in the topic as well."""
+WRITE_BUFFER_BYTES = 16 * MIB
+"""Memtables of all tables of a store together: an executor holds many stores, and what is in them is in the topic as well."""
 
 
 def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_db_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_keep_log_file_num(2)
     return options
 
@@ -72,11 +74,14 @@ def delete_rocks(folder: Path) -> None:
 
 
 def open_rocks(folder: Path) -> RocksTables:
-    """Open the store in `folder`, or a new one if there is none or it cannot be opened."""
+    """Open the store in `folder`, or a new one if there is none or it is damaged. Raises Unavailable while it is open
+    elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return RocksTables(folder)
     except Exception as error:  # rocksdict raises plain Exception for every kind of damage
+        if "lock" in str(error).lower():
+            raise Unavailable(f"the store in {folder} is open in another process") from error
         log.warning("store deleted: it cannot be opened", folder=str(folder), error=str(error))
         delete_rocks(folder)
         folder.mkdir(parents=True)
