@@ -258,8 +258,8 @@ def test_long_history_is_read_in_slices_before_its_run_is_woken(
     world.send(signal("a", "a", b"1"))
     world.loop.gather(world.now_ms)
     slices = 0
-    while world.loop.bring_in(world.now_ms):
-        assert world.vms.starts == 0
+    while not world.vms.starts:
+        world.loop.bring_in(world.now_ms)
         slices += 1
         if slices == 1 and during:
             world.send(signal("y", "x"))
