@@ -1,9 +1,11 @@
 """Packages that the acceptance tests deploy, compiled from the fixtures with plain `erlc +deterministic`."""
 
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 from aion_common.package.archive import build_archive, write_archive
 from aion_common.package.manifest import Json
@@ -36,11 +38,27 @@ def reload_package(number: int, function: str = "park") -> bytes:
 
 def fixture_package(name: str, function: str) -> bytes:
     """A module of the fixtures folder."""
-    return packed(name, (FIXTURES / f"{name}.erl").read_text(encoding="utf-8"), function)
+    return packed(name, fixture_source(name), function)
 
 
-def packed(name: str, source: str, function: str) -> bytes:
-    """An archive of one module."""
+def fixture_source(name: str) -> str:
+    """The source of a module of the fixtures folder."""
+    return (FIXTURES / f"{name}.erl").read_text(encoding="utf-8")
+
+
+def packed(name: str, source: str, function: str, types: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """An archive of one module. `types`: further workflow types, each with its function."""
+    more: list[Json] = [
+        {
+            "workflow_type": workflow_type,
+            "entry_module": name,
+            "entry_function": entry,
+            "input_schema": {},
+            "output_schema": {},
+            "internal": False,
+        }
+        for workflow_type, entry in types.items()
+    ]
     manifest: dict[str, Json] = {
         "entry_module": name,
         "entry_function": function,
@@ -48,5 +66,6 @@ def packed(name: str, source: str, function: str) -> bytes:
         "output_schema": {},
         "activities": [],
         "format_version": 1,
+        "additional_workflows": more,
     }
     return write_archive(build_archive(manifest, [(name, compiled(name, source))]))

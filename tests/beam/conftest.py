@@ -10,7 +10,7 @@ import pytest
 from aion_beam.host_build import Host, build_host
 from aion_beam.pool import VmPool
 from aion_beam.port import VmLimits
-from aion_common.limits import VM_IDLE_MS
+from aion_common.limits import MIB, VM_IDLE_MS, VM_MEMORY_BYTES_MAX
 from beam.bench import FIXTURES, Bench, Listener, Shelf, package_of
 
 
@@ -30,11 +30,13 @@ def beams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @contextlib.asynccontextmanager
-async def running_bench(host: Host, beams: dict[str, bytes], idle_ms: int) -> AsyncIterator[Bench]:
+async def running_bench(
+    host: Host, beams: dict[str, bytes], idle_ms: int, memory_bytes_max: int = VM_MEMORY_BYTES_MAX
+) -> AsyncIterator[Bench]:
     """A pool that runs until the block is left."""
     shelf = Shelf(package_of(beams, "flows"))
     listener = Listener()
-    vm_limits = VmLimits(heap_bytes_max=8 * 1024 * 1024, ping_ms=200)
+    vm_limits = VmLimits(heap_bytes_max=8 * 1024 * 1024, ping_ms=200, memory_bytes_max=memory_bytes_max)
     pool = VmPool(host, shelf, listener, vm_limits=vm_limits, idle_ms=idle_ms)
     running = asyncio.create_task(pool.run())
     yield Bench(pool, listener, shelf)
@@ -53,4 +55,11 @@ async def bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
 async def impatient_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
     """Stops VMs as soon as no run is resident."""
     async with running_bench(host, beams, 0) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def tight_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
+    """Kills VMs that hold more than 200 MiB."""
+    async with running_bench(host, beams, VM_IDLE_MS, 200 * MIB) as bench:
         yield bench

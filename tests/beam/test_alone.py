@@ -1,0 +1,60 @@
+"""Runs that kill their VM: found, blocked, and nobody else is harmed."""
+
+import os
+import signal
+
+from aion_beam.frames import Completed, RunInfo, Waiting
+from aion_beam.pool import StartSpec
+from aion_beam.replay import Replay
+from aion_common.ids import WorkflowType
+from beam.bench import KEY, Bench, turn
+from support import eventually
+
+
+def spec(function: str) -> StartSpec:
+    """A run from its beginning."""
+    info = RunInfo(namespace="default", workflow_id="w", run_id="ab" * 16, workflow_type=function, version=KEY.version)
+    return StartSpec(workflow_type=WorkflowType(function), info=info, replay=Replay(argument=b"null", turns=(turn(1),)))
+
+
+async def test_a_run_alone_has_a_vm_of_its_own(bench: Bench) -> None:
+    parked = bench.start("park")
+    await bench.next(parked)
+    alone = bench.pool.start_alone(KEY, spec("park"))
+    assert isinstance(await bench.next(alone), Waiting)
+    (shared,) = bench.pool.vm_pids().values()
+    os.kill(shared, signal.SIGKILL)
+    gone, _ = await bench.listener.gone.get()
+    assert gone == [parked]
+    bench.signal(alone, 2, "any")
+    assert isinstance(await bench.next(alone), Completed)
+
+
+async def test_the_vm_of_a_run_alone_does_not_come_again(bench: Bench) -> None:
+    alone = bench.pool.start_alone(KEY, spec("halts"))
+    gone, _ = await bench.listener.gone.get()
+    assert gone == [alone]
+    assert bench.pool.vm_pids() == {}
+    assert isinstance(await bench.run("answer"), Completed)
+
+
+async def test_more_suspects_than_places_wait_for_one(bench: Bench) -> None:
+    suspects = [bench.pool.start_alone(KEY, spec("answer")) for _ in range(7)]
+    for suspect in suspects:
+        assert isinstance(await bench.next(suspect), Completed)
+
+
+async def test_a_vm_over_its_memory_is_killed(tight_bench: Bench) -> None:
+    bench = tight_bench
+    hungry = bench.start("hoards")
+    gone, _ = await bench.listener.gone.get()
+    assert gone == [hungry]
+    assert isinstance(await bench.run("answer"), Completed)
+
+
+async def test_a_version_whose_vm_dies_again_and_again_is_started_with_growing_pauses(bench: Bench) -> None:
+    for _ in range(3):
+        bench.start("halts")
+        await bench.listener.gone.get()
+    await eventually(bench.pool.vm_pids)
+    assert isinstance(await bench.run("answer"), Completed)
