@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from aion_client import Client, InvalidCall, Problem, Retry, UnexpectedAnswer, Unreachable
+from aion_client import Client, InvalidCall, JsonText, Problem, Retry, UnexpectedAnswer, Unreachable
 from aion_common.limits import CLIENT_PAUSE_MAX_MS, CLIENT_TRIES_MAX, CLIENT_WAIT_TRIES_MAX
 from cli.scripted_gateway import DROP, Answer, ScriptedGateway, problem, scripted_gateway
 
 STARTED = {"workflow_id": "o-1", "run_id": "a" * 32, "version": "b" * 64, "status": "running"}
+SIGNALLED = {"workflow_id": "o-1", "run_id": "a" * 32, "seq": 2}
 
 
 @pytest.fixture
@@ -50,9 +51,27 @@ def test_numbers_arrive_as_they_are(gateway: ScriptedGateway, client: Client) ->
     assert b'"input":[10000000000000000000000000000000000000000,0.1]' in gateway.requests[0].body
 
 
+def test_json_text_is_sent_as_it_is(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(Answer(status=201, body=STARTED), Answer(status=202, body=SIGNALLED))
+    client.start("order", input=JsonText('{"g" : 0.10000000000000000555}'))
+    client.signal("o-1", "add", JsonText("12345678901234567890.123"))
+    assert gateway.requests[0].body == b'{"workflow_type":"order","input":{"g" : 0.10000000000000000555}}'
+    assert gateway.requests[1].body == b"12345678901234567890.123"
+
+
+def test_a_number_of_an_answer_keeps_its_digits_when_it_is_sent_on(gateway: ScriptedGateway, client: Client) -> None:
+    text = b"[0.10000000000000000555,1e400,-0,1.50,%s]" % (b"7" * 5_000)
+    gateway.script(Answer(body=b'{"status":"completed","result":%s}' % text), Answer(status=202, body=SIGNALLED))
+    numbers = client.result("o-1").get("result")
+    assert isinstance(numbers, list)
+    assert (numbers[0], numbers[3]) == (0.1, 1.5)
+    assert numbers[4] == 7 * (10**5_000 - 1) // 9
+    client.signal("o-1", "add", numbers)
+    assert gateway.requests[1].body == text
+
+
 def test_a_signal_without_payload_has_no_body(gateway: ScriptedGateway, client: Client) -> None:
-    signalled = {"workflow_id": "o-1", "run_id": "a" * 32, "seq": 2}
-    gateway.script(Answer(status=202, body=signalled), Answer(status=202, body=signalled))
+    gateway.script(Answer(status=202, body=SIGNALLED), Answer(status=202, body=SIGNALLED))
     client.signal("o-1", "release")
     client.signal("o-1", "release", None, run_id="a" * 32)
     assert gateway.requests[0].body == b""
@@ -160,6 +179,8 @@ def test_a_server_that_is_gone_is_unreachable_and_named(pauses: list[float]) -> 
         (Answer(status=404, body={"detail": "Not Found"}), Problem, "http_404"),
         (Answer(body=b"<html>"), UnexpectedAnswer, "no JSON"),
         (Answer(body=[]), UnexpectedAnswer, "no JSON object"),
+        (Answer(body=b'{"versions":NaN}'), UnexpectedAnswer, "no JSON"),
+        (Answer(body=b"[" * 100_000), UnexpectedAnswer, "nested too deep"),
         (Answer(body={"hello": 1}), UnexpectedAnswer, "has no field 'versions'"),
     ],
 )

@@ -204,7 +204,55 @@ def test_a_signal_is_told_with_its_place_in_the_history(gateway: ScriptedGateway
     gateway.script(Answer(status=202, body=SIGNALLED), Answer(status=202, body=SIGNALLED))
     assert aion("signal", "o-1", "release").out == f"Signal release is event 3 of run {RUN}.\n"
     assert aion("signal", "o-1", "approve", '{"by": "anna"}', "--run-id", RUN, "--json").json == SIGNALLED
-    assert [request.body for request in gateway.requests] == [b"", b'{"by":"anna"}']
+    assert [request.body for request in gateway.requests] == [b"", b'{"by": "anna"}']
+
+
+@pytest.mark.parametrize("text", ["12345678901234567890.123", "0.10000000000000000555", "1e400", "7" * 5_000, '{"a" : 1.50}'])
+def test_numbers_go_in_with_every_digit(gateway: ScriptedGateway, aion: CommandLine, tmp_path: Path, text: str) -> None:
+    gateway.script(Answer(status=201, body=STARTED), Answer(status=202, body=SIGNALLED))
+    (tmp_path / "in.json").write_text(f"{text}\n", encoding="utf-8")
+    assert aion("start", "order", "--input", f"@{tmp_path}/in.json").code == 0
+    assert aion("signal", "o-1", "add", text).code == 0
+    assert f'"input":{text}'.encode() in gateway.requests[0].body
+    assert gateway.requests[1].body == text.encode()
+
+
+@pytest.mark.parametrize("text", ["12345678901234567890.123", "0.10000000000000000555", "1e400", "7" * 5_000])
+def test_numbers_come_out_with_every_digit(gateway: ScriptedGateway, aion: CommandLine, text: str) -> None:
+    ended = json_answer(f'{{"status": "completed", "result": {text}}}')
+    description = json.dumps(STARTED | {"namespace": "default", "workflow_type": "order", "started_at": 1})
+    described = json_answer(f'{description[:-1]}, "status": "completed", "result": {text}}}')
+    data = f'{{"payload": {{"content_type": "application/json", "json": {text}}}}}'
+    event = f'{{"seq": 1, "type": "SignalReceived", "recorded_at": 1, "chain": "", "data": {data}}}'
+    events = json_answer(f'{{"events": [{event}], "next_seq": null}}')
+    gateway.script(ended, ended, described, described, events, events)
+    assert aion("result", "o-1").out == f"{text}\n"
+    assert f'"result": {text}\n' in aion("result", "o-1", "--json").out
+    assert text in aion("describe", "o-1").out.replace("\n", "").replace(" ", "")
+    assert f'"result": {text}\n' in aion("describe", "o-1", "--json").out
+    assert f"payload={text}"[:60] in aion("history", "o-1").out
+    assert f'"json": {text}\n' in aion("history", "o-1", "--json").out
+
+
+def json_answer(text: str) -> Answer:
+    """An answer of exactly this text."""
+    return Answer(body=text.encode())
+
+
+def test_the_digits_of_a_failure_are_shown_to_programs(gateway: ScriptedGateway, aion: CommandLine) -> None:
+    failure = '{"kind": "error", "message": "no", "details": 1.10000000000000000001}'
+    gateway.script(json_answer(f'{{"status": "failed", "failure": {failure}}}'))
+    assert '"details": 1.10000000000000000001\n' in aion("result", "o-1", "--json").err
+
+
+def test_waiting_for_a_result_is_shown_on_a_terminal(
+    gateway: ScriptedGateway, aion: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    ended = Answer(body={"status": "completed", "result": 7})
+    gateway.script(ended, ended)
+    assert "waiting for o-1 to close; Ctrl-C stops waiting" in aion("result", "o-1", "--wait-ms", "5").err
+    assert "waiting" not in aion("result", "o-1").err
 
 
 @pytest.mark.parametrize(
@@ -335,6 +383,8 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(capsys: pytest.Capt
         (["start"], "Missing argument"),
         (["start", "order", "--input", "{item: 7}"], "--input is not JSON"),
         (["start", "order", "--input", "NaN"], "--input is not JSON"),
+        (["start", "order", "--input", "[" * 5_000], "--input is not JSON: nested too deep"),
+        (["start", "order", "--input", '"\udcff"'], "--input is not JSON: not UTF-8"),
         (["start", "order", "--input", "@/nowhere.json"], "cannot read @/nowhere.json"),
         (["start", "order", "--id-conflict", "maybe"], "maybe"),
         (["start", "order", "--wait-ms", "-1"], "greater than or equal to 0"),
@@ -360,6 +410,12 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     outcome = command_line(capsys)(command, "--help")
     assert outcome.code == 0
     assert "--json" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["pack", "deploy"])
+def test_it_is_said_that_the_timeout_is_not_enforced(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    words = command_line(capsys)(command, "--help").out.replace("│", " ").split()
+    assert "recorded in the manifest; not enforced by this release" in " ".join(words)
 
 
 def test_the_program_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,14 @@ def test_a_source_that_does_not_compile_fails_with_the_place(aion: CommandLine, 
     assert not list(folder.glob("*.aion"))
 
 
+def test_a_module_of_another_name_than_its_file_is_told_with_the_file(aion: CommandLine, folder: Path) -> None:
+    (folder / "src" / "refund.erl").write_text(ORDER)
+    outcome = aion("pack", "src/refund.erl")
+    assert outcome.code == 1
+    assert "src/refund.erl: Module name 'order' does not match file name 'refund'" in outcome.err
+    assert "aion-pack-" not in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -119,6 +127,11 @@ def test_a_source_that_does_not_compile_fails_with_the_place(aion: CommandLine, 
         (["pack", "src", "--type", "order=order_rules:check"], 1, "'order' twice"),
         (["pack", "src", "--timeout", "soon"], 2, "is not a duration"),
         (["pack", "src", "--input-schema", "@none.json"], 2, "--input-schema: cannot read @none.json"),
+        (
+            ["pack", "src", "--input-schema", "1" * 5_000],
+            2,
+            "--input-schema is not JSON: an integer of 5000 digits is too long",
+        ),
         (["pack", "src", "-o", "none/o.aion"], 2, "there is no folder none"),
         (["pack", "src", "--colour"], 2, "No such option"),
     ],

@@ -102,6 +102,23 @@ async def test_new_loop_gets_its_partition_from_its_own_offset_whatever_was_read
     assert set(other.offsets) == {0}
 
 
+async def test_what_was_read_for_the_loop_before_is_not_counted_for_the_new_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = Loop(), Loop()
+    await bench.write(1, UNKNOWN, *some(2))
+    bench.reader.attach(1, before, 0)
+    with learning_held(monkeypatch) as (begun, may_end):
+        running = asyncio.create_task(bench.reader.run())
+        await begun.wait()
+        bench.reader.detach(1)
+        bench.reader.attach(1, after, 0)
+        may_end.set()
+        await eventually(lambda: after.offsets == [0, 1, 2])
+    running.cancel()
+    assert before.offsets == []
+
+
 async def test_partition_that_goes_away_while_another_is_parsed_harms_nobody(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

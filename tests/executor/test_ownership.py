@@ -232,11 +232,12 @@ async def test_store_is_kept_when_the_log_cannot_be_asked(
 
     with monkeypatch.context() as patched:
         patched.setattr(cluster.log, "end_offset", silence)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as still_referred_to:
             await take_over(on_disk(cluster, "m", tmp_path), 0)
     with structlog.testing.capture_logs() as logs:
         await (await take_over(on_disk(cluster, "m", tmp_path), 0)).close()
     assert not [entry for entry in logs if "deleted" in entry["event"]]
+    assert still_referred_to.traceback, "which keeps alive what it refers to"
 
 
 async def test_claimant_whose_epoch_is_not_the_newest_gives_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ async def test_partition_that_is_taken_away_while_its_append_fails_is_let_go(
         await eventually(lambda: alive.loop.is_appending)
         executor._on_assigned(frozenset({1}))
         may_fail.set()
-        await eventually(lambda: set(executor.owned()) == {1})
+        await eventually(lambda: set(executor._lives) == {1})
 
 
 async def test_fenced_partition_stops_no_other_one(cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aion_common.errors import AionError
-from aion_server.folder import STACK, locked, remove_stack, write_stack
+from aion_server.folder import LOCK, STACK, locked, remove_stack, write_stack
 from aion_server.ports import is_free, wait_free
 from server.scripted import ENDS_AT_ONCE, program
 
@@ -22,6 +22,34 @@ def test_folder_serves_one_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(folder):
         pass
+
+
+@pytest.mark.parametrize("blocked", ["", LOCK, STACK])
+def test_folder_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path, blocked: str) -> None:
+    folder = tmp_path / "data"
+    if blocked:
+        (folder / blocked / "in the way").mkdir(parents=True)
+    else:
+        folder.write_text("a file")
+    with (
+        pytest.raises(AionError, match=r"the data folder .*data cannot be used: .*; choose another --data-dir"),
+        locked(folder),
+    ):
+        remove_stack(folder)
+
+
+def test_folder_below_a_device_is_said_in_a_sentence() -> None:
+    with (
+        pytest.raises(AionError, match=r"the data folder /dev/null/x cannot be used: Not a directory"),
+        locked(Path("/dev/null/x")),
+    ):
+        pass
+
+
+def test_stack_file_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / STACK / "in the way").mkdir(parents=True)
+    with pytest.raises(AionError, match="cannot be used"):
+        write_stack(tmp_path, [])
 
 
 async def test_port_in_use_is_named_together_with_its_flag() -> None:

@@ -1,5 +1,10 @@
 """The program `aion-server` as a user meets it: help, wrong flags, wrong settings, nobody there."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -31,6 +36,30 @@ def test_unknown_setting_is_wrong_usage_and_named(runner: CliRunner, command: st
     assert result.exit_code == 2
     assert "AION_HTTP_PROT" in result.stderr
     assert "AION_HTTP_PORT" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["init", "catalog", "executor", "gateway", "dev"])
+def test_defaults_are_shown_in_one_style(runner: CliRunner, command: str) -> None:
+    defaults = re.findall(r"\[default: (.*?)\]", runner.invoke(app, [command, "--help"]).output)
+    assert defaults
+    assert all(re.fullmatch(r"\(.*\)", default) for default in defaults), defaults
+
+
+@pytest.mark.parametrize("arguments", [["init"], ["dev", "--data-dir", "data"], ["gateway", "--http-port", "0"]])
+def test_no_broker_is_said_once(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "aion_server", *arguments, "--bootstrap", "127.0.0.1:1"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("no broker answers at 127.0.0.1:1") == 1
+    assert "Unable connect" not in ended.stderr
+
+
+def test_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "aion_server", "dev", "--data-dir", "/dev/null/x"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("aion-server: the data folder /dev/null/x cannot be used: Not a directory")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_wrong_value_is_wrong_usage_and_named(runner: CliRunner) -> None:
