@@ -34,6 +34,36 @@ async def test_warnings_name_the_function_and_the_call(host: Host, beams: dict[s
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        "crypto:strong_rand_bytes(N)",
+        "httpc:request(N)",
+        "file:read_file(N)",
+        "logger:info(N)",
+        "application:get_env(N)",
+        "inet:gethostbyname(N)",
+        "gen_tcp:listen(N, [])",
+        "ssl:connect(N, 443, [])",
+        "rpc:call(N, m, f, [])",
+        "'Elixir.Enum':sum(N)",
+    ],
+)
+async def test_a_call_of_what_is_not_in_the_vm_is_told(host: Host, tmp_path: Path, call: str) -> None:
+    beam = compiled(tmp_path, "reaches", f"-export([run/1]).\nrun(N) -> {{{call}}}.\n")
+    module, _, _ = call.partition(":")
+    (warning,) = (await check_modules(host, [("reaches", beam)])).warnings
+    assert warning.startswith(f"reaches:run/1 calls {module}:")
+    assert warning.endswith(f": the module {module} is not in the VM, the call will fail with undef")
+
+
+async def test_what_the_package_or_otp_brings_is_in_the_vm(host: Host, tmp_path: Path) -> None:
+    """Whichever of two modules comes first; one that a VM has at its start, and ones that it loads when they are called."""
+    calls = "{a_last:run(N), z_first:run(N), lists:sort(N), digraph:new(), sofs:set(N), aion_flow:now()}"
+    beams = [(name, compiled(tmp_path, name, f"-export([run/1]).\nrun(N) -> {calls}.\n")) for name in ("z_first", "a_last")]
+    assert (await check_modules(host, beams)).warnings == ()
+
+
+@pytest.mark.parametrize(
     "body", ["timer:send_after(10, go)", "erlang:send_after(10, self(), go)", "erlang:start_timer(10, self(), go)"]
 )
 async def test_timers_wake_a_run(host: Host, tmp_path: Path, body: str) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 
 import pytest
+import structlog.testing
 
 from aion_beam.frames import Completed, Failed
 from aion_common.ids import WorkflowType
 from beam.bench import Bench
+from support import eventually
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,7 @@ from beam.bench import Bench
         ("ok_value", {"answer": 42, "list": [1.5, None, "text", {"a": 1}, ["a", True]]}),
         ("busy", "done"),
         ("prints", "printed"),
+        ("prints_everywhere", "printed"),
         ("lazy", [[1, 2], [["a", [1]]], 0, 3, 0]),
         ("lost_link", "oops"),
     ],
@@ -26,6 +30,17 @@ async def test_a_result_is_json(bench: Bench, function: str, result: object) -> 
     assert isinstance(outcome, Completed), outcome
     assert json.loads(outcome.json) == result
     assert outcome.observed_seq == 1
+
+
+async def test_every_output_device_of_a_run_is_the_log(bench: Bench) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await bench.run("prints_everywhere")
+        lines = await eventually(lambda: printed(logs) if len(printed(logs)) == 4 else None)
+    assert lines == ["to standard_io", "to standard_error", "to user", "to standard_error"]
+
+
+def printed(logs: Sequence[Mapping[str, object]]) -> list[object]:
+    return [log["line"] for log in logs if log["event"] == "VM printed"]
 
 
 async def test_the_argument_is_the_inputs_bytes(bench: Bench) -> None:

@@ -5,30 +5,39 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from aion_cli.outcome import Failed, Trouble, misused
-from aion_client import Client, Json
+from aion_client import Client, InvalidCall, Json, JsonText
 
 VERSION_DIGITS_MIN = 8
 _VERSION = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(rf"[0-9a-f]{{{VERSION_DIGITS_MIN},63}}")
+_JSON_SPACE = " \t\r\n"
+_SCHEMA_DIGITS_MAX = 512
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
 _UNIT_MS: Mapping[str, int] = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def json_argument(text: str, what: str) -> Json:
+def json_argument(text: str, what: str) -> JsonText:
     """JSON as it stands, from a file (`@file`) or from stdin (`-`). Raises Misused naming `what`."""
     try:
         source = _source(text)
     except (OSError, UnicodeDecodeError) as error:
         raise misused(f"{what}: cannot read {text}: {error}") from error
     try:
-        value: Json = json.loads(source, parse_constant=_no_constant)
+        return JsonText(source.strip(_JSON_SPACE))
+    except InvalidCall as error:
+        raise _not_json(what, error) from error
+
+
+def schema_argument(text: str, what: str) -> Json:
+    """The same as a value, for a manifest. Raises Misused naming `what`."""
+    source = json_argument(text, what).text
+    try:
+        value: Json = json.loads(source, parse_int=_schema_integer)
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        hint = "Text needs quotes of its own: '\"text\"'. A file is named @path, stdin is -."
-        raise misused(f"{what} is not JSON: {error}", hint) from error
+    except ValueError as error:
+        raise _not_json(what, error) from error
     return value
 
 
@@ -78,5 +87,12 @@ def _source(text: str) -> str:
     return text
 
 
-def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON value")
+def _not_json(what: str, error: Exception) -> Failed:
+    hint = "Text needs quotes of its own: '\"text\"'. A file is named @path, stdin is -."
+    return misused(f"{what} is not JSON: {error}", hint)
+
+
+def _schema_integer(text: str) -> int:
+    if len(text) > _SCHEMA_DIGITS_MAX:
+        raise ValueError(f"an integer of {len(text)} digits is too long for a schema")
+    return int(text)

@@ -1,6 +1,5 @@
 """Everything that is printed: answers to stdout (tables for people, one JSON document for programs), the rest to stderr."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aion_cli.outcome import Trouble
+from aion_client.json_text import render
 
 SHORT_HASH_DIGITS = 12
 _PIPE_WIDTH = 240
@@ -30,7 +30,7 @@ class Output:
     def answer(self, document: object, show: Callable[["Output"], None]) -> None:
         """The answer of the command: the document for programs, or what `show` prints for people."""
         if self.as_json:
-            self.out.file.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            self.out.file.write(_json_lines(document) + "\n")
         else:
             show(self)
 
@@ -66,7 +66,7 @@ class Output:
         """What went wrong and what to do next, to stderr."""
         if self.as_json:
             document = {"code": trouble.code, "detail": trouble.what, "next": list(trouble.next_steps), **trouble.fields}
-            self.err.file.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+            self.err.file.write(_json_lines(document) + "\n")
             return
         self.err.print(
             f"[bold red]{escape(clean(trouble.code))}[/]: {escape(clean(trouble.what))}", soft_wrap=True, highlight=False
@@ -124,8 +124,12 @@ def moment(ms: int | None) -> str:
 
 
 def json_line(value: object) -> str:
-    """JSON on one line."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON on one line, numbers as they came."""
+    return render(value, comma=", ", colon=": ")
+
+
+def _json_lines(document: object) -> str:
+    return render(document, colon=": ", indent=2)
 
 
 def byte_size(count: int) -> str:

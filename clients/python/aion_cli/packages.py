@@ -27,7 +27,12 @@ InternalTypes = Annotated[
     list[str] | None,
     typer.Option("--internal-type", metavar="NAME=MODULE[:FUNCTION]", help="The same, for other workflows to start only."),
 ]
-Timeout = Annotated[str | None, typer.Option(metavar="DURATION", help="Of a run: 30s, 5m, 2h, 7d.")]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Of a run: 30s, 5m, 2h, 7d (recorded in the manifest; not enforced by this release)."
+    ),
+]
 InputSchema = Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="JSON Schema of the input; carried along.")]
 OutputSchema = Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="JSON Schema of the result; carried along.")]
 Key = Annotated[str | None, typer.Option("--idempotency-key", help="A repeat with the same key gets the first answer.")]

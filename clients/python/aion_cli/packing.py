@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aion_cli.inputs import duration_ms, entry_point, json_argument
+from aion_cli.inputs import duration_ms, entry_point, schema_argument
 from aion_cli.outcome import misused
 from aion_cli.sources import Compiled, collect, inspect_module
 from aion_client import Json
@@ -89,7 +89,7 @@ def _additional(text: str, *, internal: bool) -> dict[str, Json]:
 
 
 def _schema(text: str | None, option: str) -> Json:
-    return {} if text is None else json_argument(text, option)
+    return {} if text is None else schema_argument(text, option)
 
 
 def _only_entry(compiled: Compiled) -> str:

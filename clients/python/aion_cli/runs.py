@@ -1,6 +1,7 @@
 """Commands about runs: start, signal, describe, history, result."""
 
 import enum
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -133,7 +134,8 @@ def result(
 
     Exit code 0: completed, the result is printed; or still open, its status is printed. 1: the run did not complete.
     """
-    with session.connect() as client:
+    waiting = session.output.waiting(_waiting_for(workflow_id)) if wait_ms else nullcontext()
+    with session.connect() as client, waiting:
         ended = _result_within(session, client, (workflow_id, run_id), wait_ms)
 
     def show(out: Output) -> None:
@@ -151,7 +153,7 @@ def _await_end(session: Session, client: Client, started: Started, wait_ms: int 
     """Waits, and puts what became of the run into `started`."""
     run = started["workflow_id"], started["run_id"]
     session.output.note(f"started {run[0]}, run {run[1]}")
-    with session.output.waiting(f"waiting for {run[0]} to close; Ctrl-C stops waiting, not the run"):
+    with session.output.waiting(_waiting_for(run[0])):
         if wait_ms is None:
             ended = client.wait(run[0], run_id=run[1], on_open=lambda seen: _note_blocked(session.output, seen, run[0]))
         else:
@@ -161,6 +163,10 @@ def _await_end(session: Session, client: Client, started: Started, wait_ms: int 
         started["result"] = ended["result"]
     if "failure" in ended:
         started["failure"] = ended["failure"]
+
+
+def _waiting_for(workflow_id: str) -> str:
+    return f"waiting for {workflow_id} to close; Ctrl-C stops waiting, not the run"
 
 
 def _result_within(session: Session, client: Client, run: tuple[str, str | None], wait_ms: int) -> Result:

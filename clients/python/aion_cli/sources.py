@@ -113,6 +113,8 @@ def _compile_folder(erlc: str, folder: Path, sources: Sequence[Path], target: Pa
         check=False,
     )
     said = (done.stdout + done.stderr).strip()
+    for source in sources:
+        said = said.replace(str(Path(target, f"{source.stem}.beam")), str(source))
     missing = [str(source) for source in sources if not Path(target, f"{source.stem}.beam").is_file()]
     if done.returncode != 0 or missing:
         raise failed("compile_error", f"{missing[0] if missing else folder} does not compile", *said.splitlines())

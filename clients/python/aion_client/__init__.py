@@ -4,7 +4,8 @@
         started = aion.start("order", input={"id": 7})
         closed = aion.wait(started["workflow_id"], run_id=started["run_id"])
 
-Answers are the gateway's JSON objects, typed. A refusal is raised as `Problem`, a server that does not answer as `Unreachable`.
+Answers are the gateway's JSON objects, typed; fractions in them are floats that remember their digits (`ExactFloat`). A
+refusal is raised as `Problem`, a server that does not answer as `Unreachable`.
 """
 
 from aion_client.answers import (
@@ -27,6 +28,7 @@ from aion_client.answers import (
 )
 from aion_client.client import DEFAULT_NAMESPACE, DEFAULT_URL, Client
 from aion_client.http import Retry
+from aion_client.json_text import ExactFloat, JsonText
 from aion_client.problem import InvalidCall, Problem, UnexpectedAnswer, Unreachable
 
 __all__ = [
@@ -39,10 +41,12 @@ __all__ = [
     "DeployedType",
     "Description",
     "Event",
+    "ExactFloat",
     "Failure",
     "History",
     "InvalidCall",
     "Json",
+    "JsonText",
     "LoadedVersion",
     "Problem",
     "Readiness",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NotRequired, TypedDict
 
+from aion_client.json_text import JsonText
+
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 OPEN_STATUSES: Final = frozenset({"running", "paused", "blocked"})
@@ -143,7 +145,7 @@ class StartOptions(TypedDict, total=False):
     has closed, or when so much time has passed.
     """
 
-    input: Json
+    input: Json | JsonText
     workflow_id: str | None
     version: str | None
     id_conflict: Literal["reject", "use_existing"]

@@ -1,6 +1,5 @@
 """The client: one method per call of the gateway, all of them synchronous and safe to repeat."""
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from aion_client.answers import (
     StartOptions,
 )
 from aion_client.http import Call, Patience, Retry, perform
+from aion_client.json_text import JsonText, render
 from aion_client.problem import InvalidCall, Problem, UnexpectedAnswer
 from aion_common.limits import (
     CLIENT_ANSWER_MARGIN_MS,
@@ -113,11 +113,11 @@ class Client:
 
     def start(self, workflow_type: str, **options: Unpack[StartOptions]) -> Started:
         """Starts a run; returns when its start is in the log, or with `wait_ms` when it closed or the wait ran out."""
-        body: dict[str, Json] = {"workflow_type": workflow_type}
+        body: dict[str, object] = {"workflow_type": workflow_type}
         if "input" in options:
             body["input"] = options["input"]
         chosen = {name: options.get(name) for name in ("workflow_id", "version", "id_conflict")}
-        body |= {name: cast(Json, value) for name, value in chosen.items() if value is not None}
+        body |= {name: value for name, value in chosen.items() if value is not None}
         wait_ms = options.get("wait_ms")
         if wait_ms is not None:
             body |= {"wait": "closed", "wait_ms": wait_ms}
@@ -128,7 +128,7 @@ class Client:
         self,
         workflow_id: str,
         name: str,
-        payload: Json | Absent = ABSENT,
+        payload: Json | JsonText | Absent = ABSENT,
         *,
         run_id: str | None = None,
         idempotency_key: str | None = None,
@@ -185,7 +185,7 @@ class Client:
     def _posted(
         self,
         path: str,
-        body: Json | Absent,
+        body: object,
         idempotency_key: str | None,
         *,
         run_id: str | None = None,
@@ -232,10 +232,10 @@ def _address(url: str) -> httpx.URL:
     return address
 
 
-def _json(body: Json) -> bytes:
+def _json(body: object) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+        return render(body).encode()
+    except (TypeError, ValueError) as error:
         raise InvalidCall(f"the value cannot be sent as JSON: {error}") from error
 
 

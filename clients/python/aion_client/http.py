@@ -4,12 +4,12 @@ Repeated are calls that got no answer and those answered `unavailable`, `shuttin
 times, with pauses that double (or as long as the server asks for). The key makes a repeat of a call that took effect harmless.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
 
+from aion_client.json_text import parse
 from aion_client.problem import Problem, UnexpectedAnswer, Unreachable
 from aion_common.limits import CLIENT_CONNECT_MS, CLIENT_PAUSE_MAX_MS, CLIENT_PAUSE_MIN_MS, CLIENT_TRIES_MAX
 
@@ -102,7 +102,9 @@ def _attempt(connection: httpx.Client, call: Call) -> Mapping[str, object]:
 
 def _object(response: httpx.Response) -> Mapping[str, object]:
     try:
-        body = json.loads(response.content)
+        body = parse(response.content)
+    except RecursionError as error:
+        raise UnexpectedAnswer(f"{response.request.url} answered with JSON that is nested too deep to be read") from error
     except ValueError as error:
         raise UnexpectedAnswer(f"{response.request.url} answered {response.status_code} with no JSON") from error
     if not isinstance(body, dict):
@@ -113,8 +115,8 @@ def _object(response: httpx.Response) -> Mapping[str, object]:
 def _problem(response: httpx.Response) -> Problem:
     """RFC 9457; what another program in between answered gets the code `http_<status>`."""
     try:
-        body = json.loads(response.content)
-    except ValueError:
+        body = parse(response.content)
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         body = {"code": f"http_{response.status_code}", "detail": f"{response.request.url} answered {response.reason_phrase}"}

@@ -15,7 +15,8 @@ CHECK_MS = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """`wakes_itself`: some module has a time-out of its own. `warnings`: what is not the same on replay, as sentences."""
+    """`wakes_itself`: some module has a time-out of its own. `warnings`: as sentences, what is not the same on
+    replay, and calls of modules that no VM has."""
 
     otp_release: str
     wakes_itself: bool

@@ -116,8 +116,10 @@ def dev(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     http_port: Annotated[
         int | None, typer.Option(min=0, max=65535, show_default="7600", help="Port of the HTTP API; 0 is any free one.")
     ] = None,
-    kafka_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the broker; 0 is any free one.")] = 9092,
-    executors: Annotated[int, typer.Option(min=1, max=64, help="Number of executor processes.")] = 1,
+    kafka_port: Annotated[
+        int, typer.Option(min=0, max=65535, show_default="9092", help="Port of the broker; 0 is any free one.")
+    ] = 9092,
+    executors: Annotated[int, typer.Option(min=1, max=64, show_default="1", help="Number of executor processes.")] = 1,
     partitions: Partitions = None,
     bootstrap: Annotated[
         str | None, typer.Option(metavar="HOST:PORT,...", help="Use this cluster instead of an own broker.")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aion_common.clock import SystemClock
+from aion_common.errors import AionError
 from aion_common.service import Serve
 from aion_common.settings import Settings
 from aion_server.broker import Broker, free_port
@@ -55,9 +56,12 @@ class BrokerPart:
         self._broker = broker
 
     async def start(self) -> None:
-        """Returns once it answers requests."""
+        """Returns once it answers requests. Raises `AionError`."""
         await self._broker.kill()
-        await self._broker.start()
+        try:
+            await self._broker.start()
+        except OSError as error:
+            raise AionError(f"the broker cannot be started: {error}") from error
         self.pid = self._broker.pid
         self.address = self._broker.bootstrap
 

@@ -76,11 +76,11 @@ class Program:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the command; raises `AionError` when there is no such program."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        """Start the command; raises `AionError` when there is no such program, or no place for its log."""
         launch = self.launch()
         self.address = launch.address
         try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
                     *launch.command,

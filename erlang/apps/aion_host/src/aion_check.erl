@@ -1,4 +1,5 @@
-%% The deploy check, in a throw-away VM: do all modules of a package load here, and what in them is not the same on replay.
+%% The deploy check, in a throw-away VM: do all modules of a package load here, what in them is not the same on replay, and
+%% what do they call that no VM has.
 -module(aion_check).
 -export([check/1]).
 
@@ -94,8 +95,10 @@ use({bif, F, _, Args, _}) -> call(erlang, F, length(Args));
 use({gc_bif, F, _, _, Args, _}) -> call(erlang, F, length(Args));
 use(_) -> [].
 
+%% The package's own modules are loaded by now; OTP's are, after this question, if a run could call them.
 call(M, F, A) ->
-    case kind(M, F) of
+    case aion_code:ensure(M) andalso kind(M, F) of
+        false -> [{absent, M, F, A}];
         fine -> [];
         Kind -> [{Kind, M, F, A}]
     end.
@@ -115,24 +118,25 @@ kind(os, F) when F =:= timestamp; F =:= system_time; F =:= perf_counter -> time;
 kind(erlang, F) when F =:= unique_integer; F =:= make_ref -> unique;
 kind(rand, _) -> random;
 kind(random, _) -> random;
-kind(crypto, F) when F =:= strong_rand_bytes; F =:= rand_uniform; F =:= rand_seed -> random;
 kind(erlang, F) when F =:= spawn; F =:= spawn_link; F =:= spawn_monitor; F =:= spawn_opt; F =:= spawn_request -> process;
 kind(proc_lib, _) -> process;
 kind(gen_server, _) -> process;
 kind(erlang, F) when F =:= open_port; F =:= put_env; F =:= halt; F =:= nodes; F =:= processes; F =:= statistics;
                      F =:= system_info; F =:= memory -> outside;
-kind(M, _) when M =:= os; M =:= file; M =:= io; M =:= inet; M =:= gen_tcp; M =:= gen_udp; M =:= ssl; M =:= httpc;
-                M =:= application; M =:= init; M =:= net_kernel; M =:= rpc; M =:= erpc; M =:= global; M =:= pg -> outside;
+kind(M, _) when M =:= os; M =:= io; M =:= init -> outside;
 kind(M, _) when M =:= ets; M =:= dets; M =:= persistent_term; M =:= counters; M =:= atomics -> shared;
 kind(_, _) -> fine.
 
 sentence(Module, F, A, own_time_out) ->
     words(Module, F, A, "waits with a time-out of its own", "time of the VM is not durable: after a restart it begins anew");
 sentence(Module, F, A, {Kind, M1, F1, A1}) ->
-    words(Module, F, A, io_lib:format("calls ~tp:~tp/~b", [M1, F1, A1]), reason(Kind)).
+    words(Module, F, A, io_lib:format("calls ~tp:~tp/~b", [M1, F1, A1]), reason(Kind, M1)).
 
 words(Module, F, A, What, Why) ->
-    unicode:characters_to_binary(io_lib:format("~ts:~tp/~b ~s: ~s", [Module, F, A, What, Why])).
+    unicode:characters_to_binary(io_lib:format("~ts:~tp/~b ~ts: ~ts", [Module, F, A, What, Why])).
+
+reason(absent, M) -> io_lib:format("the module ~tp is not in the VM, the call will fail with undef", [M]);
+reason(Kind, _) -> reason(Kind).
 
 reason(timer) -> "time of the VM is not durable: after a restart it begins anew";
 reason(time) -> "the clock differs on replay; aion_flow:now/0 does not";

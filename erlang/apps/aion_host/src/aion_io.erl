@@ -1,5 +1,6 @@
-%% Group leader of the runs and the VM's logger: what they print goes to stderr, line by line into the executor's log.
-%% There is no input. It also knows which processes ended because of their heap limit: the emulator logs it.
+%% Group leader of the runs, `user`, `standard_error`, and the VM's logger: what is printed goes to stderr, line by line into
+%% the executor's log. There is no input. It also knows which processes ended because of their heap limit: the emulator
+%% logs it.
 -module(aion_io).
 -export([start_link/0]).
 
@@ -10,12 +11,20 @@
 
 -spec start_link() -> pid().
 %% Registered as `logger`, where the emulator sends its reports. Takes {why_killed, From, Pid}, answers
-%% {killed, Pid, heap | unknown}.
+%% {killed, Pid, heap | unknown}. The devices that OTP's own applications would register are the same output.
 start_link() ->
-    spawn_link(fun() ->
-        register(logger, self()),
-        loop(open_port({fd, 2, 2}, [out, binary]), [])
-    end).
+    Io = spawn_link(fun() -> loop(open_port({fd, 2, 2}, [out, binary]), []) end),
+    register(logger, Io),
+    [register(Device, spawn_link(fun() -> pass_on(Io) end)) || Device <- [user, standard_error]],
+    Io.
+
+%% A process has one name, so each further name is a process. The answer goes to who asked.
+pass_on(Io) ->
+    receive
+        {io_request, _, _, _} = Request -> Io ! Request;
+        _ -> ok
+    end,
+    pass_on(Io).
 
 %% Over: processes that went over their heap limit, newest first.
 loop(Port, Over) ->

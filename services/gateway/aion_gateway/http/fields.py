@@ -17,6 +17,7 @@ from aion_common.ids import CommandId, Namespace, WorkflowId, http_command_id
 from aion_gateway.gateway import Gateway
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_RELATIVE = frozenset({".", ".."})
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -35,6 +36,13 @@ def printable(text: str) -> str:
     if not text.isprintable():
         raise PydanticCustomError("not_printable", "must hold nothing but printable characters")
     return text
+
+
+def name_of(text: str) -> str:
+    """As `printable`, for what may stand in a path; else a validation error."""
+    if text in _RELATIVE:
+        raise PydanticCustomError("relative", "must not be '.' or '..', which clients and proxies resolve in paths")
+    return printable(text)
 
 
 def _segment(text: str) -> str:
@@ -58,7 +66,7 @@ def _decimal(text: object) -> object:
 _NAME = Field(min_length=1, max_length=limits.NAME_BYTES_MAX)
 
 NamespaceText = Annotated[str, StringConstraints(pattern=NAMESPACE_PATTERN)]
-Name = Annotated[str, AfterValidator(printable), _NAME]
+Name = Annotated[str, AfterValidator(name_of), _NAME]
 RunIdText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 VersionText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 WaitMs = Annotated[int, Field(ge=0, le=limits.WAIT_MS_MAX)]
@@ -66,7 +74,7 @@ QueryWaitMs = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=limits.WA
 QuerySeq = Annotated[int, BeforeValidator(_decimal), Field(ge=1)]
 QueryLimit = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=limits.HISTORY_EVENTS_MAX)]
 
-PathName = Annotated[str, BeforeValidator(_segment), AfterValidator(printable), Path()]
+PathName = Annotated[str, BeforeValidator(_segment), AfterValidator(name_of), Path()]
 
 
 def gateway_of(request: Request) -> Gateway:

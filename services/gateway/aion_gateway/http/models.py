@@ -7,7 +7,8 @@ What comes in is taken strictly: no unknown field, no "5" for 5. Answers that ho
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from aion_common import limits
 from aion_gateway.http.fields import (
@@ -81,7 +82,15 @@ class StartWorkflow(BaseModel):
         default="reject", description="What this start means while another run of the workflow id is open."
     )
     wait: Literal["accepted", "closed"] = "accepted"
-    wait_ms: WaitMs = Field(default=limits.REPLY_WAIT_MS, description="Longest wait for the result with `wait: closed`.")
+    wait_ms: WaitMs = Field(default=limits.REPLY_WAIT_MS, description="Longest wait for the result; only with `wait: closed`.")
+
+    @field_validator("wait_ms")
+    @classmethod
+    def _only_of_a_wait(cls, wait_ms: int, before: ValidationInfo) -> int:
+        """Runs only when it was given."""
+        if before.data.get("wait") == "accepted":
+            raise PydanticCustomError("no_wait", "is taken only together with wait: closed")
+        return wait_ms
 
 
 class RouteTo(BaseModel):
