@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: Port = 7600
     """The gateway's address."""
+    catalog_id: Id = Field(default_factory=host_name)
+    """The catalog's name in its group: unique in the cluster, the same after a restart."""
     executor_id: Id = Field(default_factory=host_name)
     """The executor's name in the consumer group: unique in the cluster, the same after a restart."""
     executor_http_host: str = "127.0.0.1"

@@ -15,7 +15,7 @@ from aion_common.cluster import join_cluster
 from aion_common.kafka.api import Log
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
-from aion_common.settings import Settings, host_name
+from aion_common.settings import Settings
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -24,7 +24,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     log = await connect(settings.bootstrap)
     try:
         around = await surroundings_of(log, Topics(settings.topic_prefix), functools.partial(check_modules, host))
-        await serve_until(stop, around, member_id=f"catalog-{host_name()}", session_ms=settings.session_timeout_ms)
+        await serve_until(stop, around, member_id=settings.catalog_id, session_ms=settings.session_timeout_ms)
     finally:
         await log.close()
 

@@ -67,11 +67,14 @@ def init(
 def catalog(
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
+    catalog_id: Annotated[
+        str | None, typer.Option(show_default="host name", help="Unique in the cluster, the same after a restart.")
+    ] = None,
     session_timeout_ms: SessionTimeout = None,
     log_level: LogLevel = None,
 ) -> None:
     """Load packages and route workflow types. One process works, others stand by."""
-    flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "log_level": log_level}
+    flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "catalog_id": catalog_id, "log_level": log_level}
     _serve("catalog", {**flags, "session_timeout_ms": session_timeout_ms})
 
 
