@@ -16,6 +16,7 @@ async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     stack = Stack(Path(tmp_path_factory.mktemp("stack")), executors=2)
     await stack.start()
     yield stack
+    await stack.check()
     assert await stack.stop() == 0
 
 
@@ -31,4 +32,5 @@ async def own_stack(tmp_path: Path) -> AsyncIterator[Stack]:
     stack = Stack(tmp_path)
     await stack.start()
     yield stack
+    await stack.check()
     assert await stack.stop() == 0

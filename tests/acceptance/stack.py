@@ -13,7 +13,10 @@ from typing import Any
 
 import httpx
 
+from aion_common.kafka.client import connect
+from aion_common.kafka.topics import Topics
 from aion_server.broker import free_port
+from aion_server.check import Report, check_cluster
 from support import eventually
 
 READY_S = 60.0
@@ -97,6 +100,16 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         await eventually(lambda: self.pids().get(service, pid) != pid, within_s=READY_S)
         await self.ready()
+
+    async def check(self) -> Report:
+        """Read all histories; fail if one breaks a promise."""
+        log = await connect(f"127.0.0.1:{self.kafka_port}")
+        try:
+            report = await check_cluster(log, Topics("aion."))
+        finally:
+            await log.close()
+        assert not report.broken, report.broken
+        return report
 
     async def kill_vms(self) -> None:
         """kill -9 of every VM."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from aion_common.errors import AionError
 from aion_common.service import Serve, log_failure, run
 from aion_common.settings import Settings, WrongSettings, load_settings
+from aion_server.check import check_and_tell
 from aion_server.init import create_cluster_and_tell
 
 Bootstrap = Annotated[str | None, typer.Option(metavar="HOST:PORT,...", show_default="127.0.0.1:9092", help="Kafka brokers.")]
@@ -61,6 +62,13 @@ def init(
         "log_level": "warning",
     }
     _end(run(create_cluster_and_tell(Console()), _settings(flags), service="init", tell=_say))
+
+
+@app.command()
+def check(bootstrap: Bootstrap = None, topic_prefix: TopicPrefix = None) -> None:
+    """Read every history and check it: chains, order, owners, versions. May run beside a working system."""
+    flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "log_level": "warning"}
+    _end(run(check_and_tell(Console()), _settings(flags), service="check", tell=_say))
 
 
 @app.command()
