@@ -1,9 +1,14 @@
 """Anything may be killed at any time: parked runs answer afterwards, on their own version, exactly once."""
 
+import asyncio
+
+import httpx
 import pytest
 
 from acceptance.packages import RELOAD, fixture_package, reload_package
 from acceptance.stack import Api, Stack
+from aion_common.ids import CommandId
+from support import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -69,3 +74,47 @@ async def test_everything_is_there_again_after_a_stop(own_stack: Stack) -> None:
     assert (again["freshly_loaded"], again["route_changed"]) == (False, False)
     await api.signal("w", "go")
     assert (await api.result("w"))["result"] == 1
+
+
+async def test_starts_under_way_while_things_die_are_neither_lost_nor_doubled(own_stack: Stack) -> None:
+    api = Api(own_stack, "default")
+    await api.deploy(reload_package(1, function="run"))
+    begun: list[str] = []
+    answered: dict[str, str] = {}
+
+    async def start_until_answered(key: str) -> None:
+        begun.append(key)
+
+        async def is_answered() -> bool:
+            try:
+                answer = await api.call(
+                    "POST", "/v1/workflows", json={"workflow_type": RELOAD}, headers={"Idempotency-Key": key}
+                )
+            except httpx.TransportError:
+                return False
+            if answer.status_code == httpx.codes.CREATED:
+                answered[key] = answer.json()["workflow_id"]
+            return key in answered
+
+        await eventually(is_answered, within_s=120)
+
+    async def client(number: int) -> None:
+        for position in range(60):
+            await start_until_answered(f"k{number}-{position}")
+
+    async def more_answers(number: int) -> None:
+        wanted = len(answered) + number
+        await eventually(lambda: len(answered) >= wanted, within_s=60)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(6):
+            tasks.create_task(client(number))
+        for service in ("executor-1", "gateway", "broker", "executor-1"):
+            await more_answers(10)
+            await own_stack.kill(service)
+    assert len(answered) == len(begun) == 360
+    for workflow_id in answered.values():
+        assert (await api.result(workflow_id))["result"] == 1
+    report = await own_stack.check()
+    assert report.missing(CommandId(f"http/default/{key}") for key in answered) == []
+    assert report.runs == report.closed == 360
