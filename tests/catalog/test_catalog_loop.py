@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from aion_catalog.core.decide import Checked, Refused
 from aion_catalog.core.state import commands_next
+from aion_catalog.shell.election import work_when_elected
 from aion_catalog.shell.loop import read_back
 from aion_catalog.shell.transaction import transactional_id
-from aion_common.errors import BadRecord
+from aion_common.errors import BadRecord, WrongCluster
 from aion_common.ids import CommandId
 from aion_common.kafka.api import KeyValue, Membership, OnAssigned, Sender, TransactionalProducer, Write
 from aion_common.kafka.topics import Topics
@@ -406,3 +407,24 @@ async def test_the_catalog_outlives_a_broker_that_goes_away_before_a_commit(clus
     assert isinstance(reply.answer, PackageAccepted)
     assert log.terms == 4
     assert await answers_in_log(world) == {"c1": 1}
+
+
+async def test_a_membership_that_failed_ends_the_process(cluster: MemoryCluster, world: World) -> None:
+    assert world.topics == TOPICS
+
+    class Expelled(Rejoining):
+        async def failed(self) -> None:
+            raise WrongCluster("no longer permitted")
+
+    class ExpellingLog(MemoryLog):
+        async def membership(
+            self, group: str, topic: str, member_id: str, session_ms: int, on_assigned: OnAssigned
+        ) -> Membership:
+            return Expelled(await super().membership(group, topic, member_id, session_ms, on_assigned))
+
+    async def work(_: Callable[[], None]) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await work_when_elected(ExpellingLog(cluster), TOPICS, "m", 6_000, work)
+    assert raised.group_contains(WrongCluster)

@@ -146,10 +146,9 @@ def test_neighbour_of_a_run_that_kills_vms_is_not_blocked(world: World) -> None:
     world.loop.gather(world.now_ms)
     for _ in range(2):
         dies(world)
-    killer = next(iter(world.vms.alone))
-    world.vms.alone.discard(killer + 1)
-    world.loop.gone([killer], world.now_ms)
+    killer = min(world.vms.alone)
     world.vms.kill(killer)
+    world.loop.gone([killer], world.now_ms)
     world.run()
     assert {world.newest(W1).status, world.newest(neighbour).status} == {"blocked", "running"}
 
@@ -182,13 +181,38 @@ def test_suspect_that_behaves_goes_back_to_the_others(*, wakes_itself: bool) -> 
     world.loop.gather(world.now_ms)
     for _ in range(2):
         dies(world)
+    assert len(world.vms.alone) == 1
     world.run()
-    assert world.vms.alone & world.vms.processes.keys()
-    world.now_ms += 61_000
+    assert bool(world.vms.alone & world.vms.processes.keys()) == wakes_itself, "who may still go on by itself stays a while"
+    world.now_ms += 11_000
     world.loop.evict_idle(world.now_ms)
     world.run()
     assert not world.vms.alone & world.vms.processes.keys()
     assert world.after(signal("c2", "any")).newest(W1).status == "completed"
+
+
+def test_suspect_that_dies_alone_is_blocked_however_long_it_waited_for_its_place(world: World) -> None:
+    world.send(start("c1", "park"))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        dies(world)
+    world.now_ms += 1_000_000
+    world.loop.gone(world.vms.die_alone(), world.now_ms)
+    world.run()
+    assert world.newest(W1).status == "blocked"
+
+
+def test_suspect_whose_turn_does_not_end_gives_its_place_back(world: World) -> None:
+    world.send(start("c1", "park"))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        dies(world)
+    world.vms.ready.clear()
+    world.now_ms += 61_000
+    world.loop.evict_idle(world.now_ms)
+    world.run()
+    assert world.newest(W1).wait is WaitKind.RECEIVE
+    assert not world.vms.alone & world.vms.processes.keys()
 
 
 def test_runs_that_may_wake_themselves_are_replayed_by_a_new_owner() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from aion_common.clock import SystemClock
+from aion_common.errors import Unavailable
 from aion_common.kafka.api import OffsetOutOfRange
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.testing.memory_cluster import MemoryCluster
@@ -167,3 +168,26 @@ async def test_commands_that_are_gone_stop_their_partition_alone(bench: Bench) -
     running.cancel()
     (failure,) = trimmed.failures
     assert isinstance(failure, OffsetOutOfRange)
+
+
+async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def learn(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Unavailable("no leader")
+
+    monkeypatch.setattr(commands, "learn_published", learn)
+    loop = Loop()
+    await bench.write(0, encode(start("a", "park")), UNKNOWN, encode(start("b", "park")))
+    bench.reader.attach(0, loop, 0)
+    running = asyncio.create_task(bench.reader.run())
+    await eventually(lambda: tries)
+    await bench.write(0, encode(start("c", "park")))
+    await eventually(lambda: 3 in loop.offsets)
+    running.cancel()
+    assert loop.offsets == [0, 1, 2, 3]

@@ -8,8 +8,9 @@ from aion_common.ids import WorkflowId, WorkflowType
 from aion_common.limits import INPUTS_PER_BATCH_MAX, MIB, SENT_THROUGH_LAG_MS, TURN_WAIT_MS
 from aion_common.records.events import Progress, RunStarted, TurnEnded, WaitKind
 from aion_executor.core.inputs import Waits
+from aion_executor.core.partition import version_key
 from aion_executor.shell.residents import TurnEnd
-from executor.given import V1, V2, W1, routed, signal, start
+from executor.given import DEFAULT, V1, V2, W1, routed, signal, start
 from executor.world import World
 
 
@@ -225,3 +226,34 @@ def test_version_whose_vm_does_not_come_up_keeps_no_other_version_out(world: Wor
     world.now_ms += TURN_WAIT_MS
     world.run()
     assert world.newest(W1).status == "completed"
+
+
+def test_run_that_may_wake_itself_stays_also_when_it_waited_before_its_turn_was_decided() -> None:
+    world = World().after(routed(V1, 1, wakes_itself=True))
+    world.loop.residents_max = 2
+    ids = [WorkflowId(f"w{number}") for number in range(INPUTS_PER_BATCH_MAX + 50)]
+    world.after(*(start(f"c-{workflow_id}", "park", workflow_id=workflow_id) for workflow_id in ids))
+    assert all(world.loop.residents.is_resident(world.newest(workflow_id).run_id) for workflow_id in ids)
+
+
+def test_making_room_reads_no_run() -> None:
+    world = World().after(routed(V1, 1, wakes_itself=True))
+    world.loop.residents_max = 50
+    for number in range(60):
+        world.after(start(f"c{number}", "park", workflow_id=WorkflowId(f"w{number}")))
+    version = version_key(DEFAULT, V1)
+    assert world.loop.residents.evictable_of(version, 100) == []
+    assert world.loop.residents.is_any_waiting(version)
+
+
+def test_numbers_of_residents_are_kept_through_everything(world: World) -> None:
+    version = version_key(DEFAULT, V1)
+    for number in range(5):
+        world.after(start(f"c{number}", "two_signals", workflow_id=WorkflowId(f"w{number}")))
+    assert (world.loop.residents.number_of(version), world.loop.residents.is_any_waiting(version)) == (5, True)
+    world.after(*(signal(f"a{number}", "a", workflow_id=WorkflowId(f"w{number}")) for number in range(5)))
+    world.after(*(signal(f"b{number}", "b", workflow_id=WorkflowId(f"w{number}")) for number in range(3)))
+    assert world.loop.residents.number_of(version) == 2
+    world.loop.gone(world.vms.die(), world.now_ms)
+    world.run()
+    assert (world.loop.residents.number_of(version), world.loop.residents.is_any_waiting(version)) == (0, False)

@@ -55,8 +55,8 @@ def _varint(number: int) -> bytes:
 
 @pytest.mark.parametrize(
     "tail",
-    [b"\x03", b"\xff" * 11, b"\x7f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
-    ids=["negative length", "endless integer", "negative", "more than there is"],
+    [b"\x03", b"\xff" * 11, b"\xfe" + b"\xff" * 8 + b"\x7e", b"\x7f", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
+    ids=["negative length", "endless integer", "more than 64 bits", "negative", "more than there is"],
 )
 def test_hostile_lengths_are_bad_records(tail: bytes) -> None:
     mark = encode(SPECIMENS["owner"])[:10]

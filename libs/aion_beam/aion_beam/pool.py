@@ -234,30 +234,46 @@ class VmPool:
             slot.task = self._group.create_task(self._serve(slot), name=name)
 
     async def _serve(self, slot: _Slot) -> None:
-        if slot.alone is None:
-            while True:
-                await self._serve_until_dead(slot)
-        async with self._alone_places:
-            await self._serve_until_dead(slot)
-        self._slots.pop((slot.key, slot.alone), None)
+        while True:
+            package = await self._fetch(slot)
+            if slot.alone is None:
+                await self._live(slot, package)
+                continue
+            async with self._alone_places:
+                served = await self._live(slot, package)
+            if served:
+                self._slots.pop((slot.key, slot.alone), None)
+                return
 
-    async def _serve_until_dead(self, slot: _Slot) -> None:
-        """One VM, from the first attempt to have it to a pause behind its end, which is short after a long life."""
-        events = asyncio.get_running_loop()
-        served = False
-        while not served:
-            began = events.time()
+    async def _fetch(self, slot: _Slot) -> Package:
+        while True:
             try:
-                package = await self._packages.fetch(slot.key)
-                served = await self._serve_once(slot, package)
+                return await self._packages.fetch(slot.key)
             except BadPackage as error:
                 _log.error("package of no use here", version=slot.key.version, reason=str(error))
             except (AionError, OSError) as error:
-                _log.warning("VM unavailable", version=slot.key.version, reason=str(error))
-            if events.time() - began >= LIVED_S:
-                slot.back_off_ms = BACK_OFF_MS_MIN
-            await asyncio.sleep(slot.back_off_ms / 1000)
-            slot.back_off_ms = min(2 * slot.back_off_ms, BACK_OFF_MS_MAX)
+                _log.warning("package not fetched", version=slot.key.version, reason=str(error))
+            await self._pause(slot)
+
+    async def _live(self, slot: _Slot, package: Package) -> bool:
+        """One VM, from its start to a pause behind its end. False when it ended before it was of use."""
+        events = asyncio.get_running_loop()
+        began, served = events.time(), False
+        try:
+            served = await self._serve_once(slot, package)
+        except BadPackage as error:
+            _log.error("package of no use here", version=slot.key.version, reason=str(error))
+        except (AionError, OSError) as error:
+            _log.warning("VM unavailable", version=slot.key.version, reason=str(error))
+        if events.time() - began >= LIVED_S:
+            slot.back_off_ms = BACK_OFF_MS_MIN
+        if slot.alone is None or not served:
+            await self._pause(slot)
+        return served
+
+    async def _pause(self, slot: _Slot) -> None:
+        await asyncio.sleep(slot.back_off_ms / 1000)
+        slot.back_off_ms = min(2 * slot.back_off_ms, BACK_OFF_MS_MAX)
 
     async def _serve_once(self, slot: _Slot, package: Package) -> bool:
         """One life of a VM. False when it ended before it was of use."""

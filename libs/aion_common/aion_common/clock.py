@@ -12,14 +12,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, made to run forward only: when the machine's is set back, this one goes on from where it was, so
-    that waits which are measured by it end."""
+    """The machine's clock, made to run forward only: when the machine's is set back, this one goes on a tenth slower until
+    they agree, so that waits which are measured by it end."""
 
     def __init__(self) -> None:
-        self._ahead_ns = time.time_ns() - time.monotonic_ns()
+        self._read_ns = time.monotonic_ns()
+        self._ahead_ns = time.time_ns() - self._read_ns
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""
         running_ns = time.monotonic_ns()
-        self._ahead_ns = max(self._ahead_ns, time.time_ns() - running_ns)
+        slower_ns = self._ahead_ns - (running_ns - self._read_ns) // 10
+        self._ahead_ns = max(slower_ns, time.time_ns() - running_ns)
+        self._read_ns = running_ns
         return (running_ns + self._ahead_ns) // 1_000_000

@@ -78,6 +78,9 @@ RESIDENT_RUNS_MAX = 25_000
 RESIDENT_IDLE_MS = 600_000
 """A run that waited this long leaves the VM; its next input replays it."""
 
+ALONE_STAY_MS = 10_000
+"""A suspect that waits where it may go on by itself keeps its own VM for so long."""
+
 VM_MEMORY_BYTES_MAX = 2 * 1024 * MIB
 """A VM that holds more is killed and comes again: binaries lie outside the heaps of runs, which have a limit of their own."""
 

@@ -109,7 +109,12 @@ class KafkaReader:
                 continue
             if room == 0:
                 break
-            records = self._unpack(partition, room)
+            try:
+                records = self._unpack(partition, room)
+            except Unavailable:
+                if taken:
+                    break
+                raise
             if records:
                 taken[partition] = records
             position = self._fetched[partition].next_fetch_offset

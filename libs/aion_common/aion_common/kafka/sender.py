@@ -165,6 +165,11 @@ class KafkaSender:
                 await self._client.force_metadata_update()
             for place, outcome in outcomes.items():
                 self._settle_batch(lanes[place], outcome)
+        except Exception as bug:  # whatever it is, senders must not wait for ever
+            for lane in lanes.values():
+                if lane.sealed is not None:
+                    self._settle_batch(lane, Unavailable(f"a defect in the sender: {bug!r}"))
+            raise
         finally:
             for lane in lanes.values():
                 lane.is_on_its_way = False

@@ -23,6 +23,8 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 ValueError for bytes that are not such a value."""
 
 VARINT_BITS_MAX = 63
+_UNSIGNED_MAX = 2**64 - 1
+_LONG_MAX = 2**63 - 1
 
 _ROOMS: tuple[ModuleType, ...] = (catalog, commands, common, events, owners, replies)
 
@@ -41,7 +43,11 @@ _SHORT_VARINTS: tuple[bytes, ...] = tuple(_varint(number) for number in range(40
 
 
 def _write_long(out: bytearray, number: int) -> None:
-    out += _SHORT_VARINTS[number] if 0 <= number < 4096 else _varint(number)
+    if 0 <= number < 4096:
+        out += _SHORT_VARINTS[number]
+    else:
+        assert -_LONG_MAX - 1 <= number <= _LONG_MAX, "a long has 64 bits"
+        out += _varint(number)
 
 
 def _write_bytes(out: bytearray, content: bytes) -> None:
@@ -74,6 +80,8 @@ def _read_long(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         number |= (byte & 0x7F) << bits
         bits += 7
+    if number > _UNSIGNED_MAX:
+        raise BadRecord("damaged value: an integer of more than 64 bits")
     return (number >> 1) ^ -(number & 1), at
 
 

@@ -74,14 +74,16 @@ async def work_when_elected(log: Log, topics: Topics, member_id: str, session_ms
         f"{topics.prefix}catalog", topics.catalog_commands, member_id, session_ms, election.on_assigned
     )
     try:
-        while True:
-            await election.won.wait()
-            ended = await _term(election, work, backoff.reset)
-            if ended is _Ended.FENCED:
-                election.on_assigned(frozenset())
-                await membership.rejoin()
-            elif ended is _Ended.FAILED:
-                await backoff.wait()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(membership.failed(), name="catalog-membership")
+            while True:
+                await election.won.wait()
+                ended = await _term(election, work, backoff.reset)
+                if ended is _Ended.FENCED:
+                    election.on_assigned(frozenset())
+                    await membership.rejoin()
+                elif ended is _Ended.FAILED:
+                    await backoff.wait()
     finally:
         await membership.close()
 

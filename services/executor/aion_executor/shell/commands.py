@@ -107,6 +107,8 @@ class CommandReader:
                     await self._read(reader)
                 except Unavailable as error:
                     log.warning("commands not read", reason=str(error))
+                    # What was read and not offered is to be read again: only `_next` says how far offers have come.
+                    self._assign()
                     await asyncio.sleep(READ_WAIT_MS / 1000)
         finally:
             self._reader = None

@@ -161,6 +161,8 @@ class Executor:
         while True:
             await asyncio.sleep(OWNERS_ANNOUNCE_MS / 1000)
             for partition, alive in tuple(self._owned.items()):
+                if self._owned.get(partition) is not alive:
+                    continue
                 try:
                     await self._announce(partition, alive.loop.partition.owner_epoch)
                 except Unavailable as error:

@@ -5,10 +5,9 @@ Whoever drives it (the shell, a test, a simulation) does, over and over: hand in
 the next one is gathered. An append that was refused or whose outcome is unclear ends the loop: `abandon` it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import assert_never
 
 from aion_common.ids import Namespace, RunId
@@ -60,6 +59,8 @@ class PartitionLoop:
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
+    _undecided: Counter[RunId] = field(default_factory=Counter)
+    """How many of the turns each run has among them."""
     _perhaps_owed: deque[RunId] = field(default_factory=deque)
     _to_wake: dict[str, dict[RunId, list[HistoryRecord]]] = field(default_factory=dict)
     """Not resident, by version, in order; with what was read of their histories."""
@@ -92,15 +93,17 @@ class PartitionLoop:
             return
         run_id, turn = proposed
         if turn is not None:
-            self._turns.append(turn)
+            self._propose(turn)
         elif (run := self._state.run(run_id)) is not None:
             self._carry_out(effect_of(run), now_ms)
+            self._settle(run_id)
 
     def gone(self, activations: Sequence[Activation], now_ms: int) -> None:
         """A VM died with these activations: runs that are owed a turn, or may wake themselves, are replayed."""
         self._awaited.difference_update(activations)
         left, blocked = self.residents.gone(activations, self._run_may_wake_itself, now_ms)
-        self._turns.extend(blocked)
+        for turn in blocked:
+            self._propose(turn)
         self._left_by_death.update(dict.fromkeys(left))
 
     def _come_back(self) -> None:
@@ -133,6 +136,8 @@ class PartitionLoop:
             given = self._next_input(batch)
             if given is not None:
                 self._carry_out(step(batch, given), now_ms)
+            if isinstance(given, TurnInput):
+                self._settle(given.run_id)
 
     def bring_in(self, now_ms: int) -> bool:
         """Go on with runs that are to be woken and are not resident, as far as there is room for them: read a slice of their
@@ -168,14 +173,12 @@ class PartitionLoop:
 
     def _has_room(self, version: str) -> bool:
         """Room is per version, so that one whose VM does not come up keeps no other out. The longest waiting make room; where
-        all that wait may go on by themselves, and so must stay, the limit gives way."""
+        none that waits may leave, the limit gives way."""
         if self.residents.number_of(version) < self.residents_max:
             return True
-        waiting = (run_id for run_id in self.residents.waiting_of(version) if not self._run_may_wake_itself(run_id))
-        leaving = list(islice(waiting, self.residents_max // 10 + 1))
-        for run_id in leaving:
+        for run_id in self.residents.evictable_of(version, self.residents_max // 10 + 1):
             self.residents.evict(run_id)
-        return bool(leaving) or any(True for _ in self.residents.waiting_of(version))
+        return self.residents.number_of(version) < self.residents_max or self.residents.is_any_waiting(version)
 
     def _wake_later(self, run: Run) -> None:
         self._to_wake.setdefault(version_key(run.namespace, run.version), {}).setdefault(run.run_id, [])
@@ -230,17 +233,21 @@ class PartitionLoop:
 
     def evict_idle(self, now_ms: int) -> None:
         """Take runs out of VMs that have waited for long; their next input replays them. Runs that may go on by themselves
-        stay."""
-        self._evict(self.residents.idle_since(now_ms - RESIDENT_IDLE_MS))
+        stay. Suspects that have been alone for long enough go back to the others."""
+        for run_id in self.residents.idle_since(now_ms - RESIDENT_IDLE_MS):
+            self.residents.evict(run_id)
         for run_id in self.residents.cleared(now_ms):
             self.residents.evict(run_id)
             self._perhaps_owed.append(run_id)
 
-    def _evict(self, run_ids: Iterable[RunId]) -> None:
-        for run_id in run_ids:
-            run = self._state.run(run_id)
-            if run is None or not self._may_wake_itself(run):
-                self.residents.evict(run_id)
+    def _propose(self, turn: TurnInput) -> None:
+        self._turns.append(turn)
+        self._undecided[turn.run_id] += 1
+
+    def _settle(self, run_id: RunId) -> None:
+        """A turn of the run was decided, or its replay has caught up: if it waits now it may leave its VM."""
+        if not self._undecided[run_id] and not self._run_may_wake_itself(run_id):
+            self.residents.settle(run_id)
 
     def _run_may_wake_itself(self, run_id: RunId) -> bool:
         run = self._state.run(run_id)
@@ -284,7 +291,11 @@ class PartitionLoop:
 
     def _next_input(self, batch: OpenBatch) -> Input | None:
         if self._turns:
-            return self._turns.popleft()
+            turn = self._turns.popleft()
+            self._undecided[turn.run_id] -= 1
+            if not self._undecided[turn.run_id]:
+                del self._undecided[turn.run_id]
+            return turn
         given = self._commands.popleft()
         return given if given.offset >= batch.partition.commands_next else None
 

@@ -5,13 +5,14 @@ only between its turns. Called by the partition loop alone; never awaits.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from enum import Enum, auto
+from itertools import islice, takewhile
 from typing import Protocol
 
 from aion_common.ids import Namespace, RunId, Version
-from aion_common.limits import DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
+from aion_common.limits import ALONE_STAY_MS, DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
 from aion_common.records.events import HistoryRecord, SignalReceived
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
@@ -93,8 +94,11 @@ class Residents:
     _by_run: dict[RunId, Resident] = field(default_factory=dict)
     _by_activation: dict[Activation, Resident] = field(default_factory=dict)
     _number: Counter[str] = field(default_factory=Counter)
-    _waiting: dict[str, dict[RunId, Resident]] = field(default_factory=lambda: defaultdict(dict))
-    """Those between turns by version, the longest waiting first."""
+    _in_turn: Counter[str] = field(default_factory=Counter)
+    _evictable: dict[str, dict[RunId, Resident]] = field(default_factory=lambda: defaultdict(dict))
+    """Those that wait, with every turn of theirs decided, and cannot go on by themselves: by version, the longest waiting
+    first."""
+    _alone: dict[RunId, Resident] = field(default_factory=dict)
     _deaths: dict[RunId, Deaths] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -121,6 +125,9 @@ class Residents:
         self._by_run[run.run_id] = resident
         self._by_activation[activation] = resident
         self._number[resident.version] += 1
+        self._in_turn[resident.version] += 1
+        if is_suspect:
+            self._alone[run.run_id] = resident
         return activation
 
     def wake(self, run: Run, state: Lookup, now_ms: int) -> Activation | None:
@@ -133,8 +140,8 @@ class Residents:
         since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
         fresh = [record for record in since if isinstance(record.event, SignalReceived)]
         self.vms.deliver(resident.activation, fresh)
-        del self._waiting[resident.version][run.run_id]
-        resident.in_turn, resident.observed, resident.active_ms = True, newest_input, now_ms
+        self._turn(resident, Turning.BEGINS, now_ms)
+        resident.observed = newest_input
         return resident.activation
 
     def turn_ended(self, activation: Activation, ended: TurnEnd | None, now_ms: int) -> tuple[RunId, TurnInput | None] | None:
@@ -144,15 +151,29 @@ class Residents:
         resident = self._by_activation.get(activation)
         if resident is None:
             return None
-        resident.in_turn = ended is not None and ended.observed_seq < resident.observed
-        resident.active_ms = now_ms
-        self._waiting[resident.version].pop(resident.run_id, None)
-        if not resident.in_turn:
-            self._waiting[resident.version][resident.run_id] = resident
+        is_over = ended is None or ended.observed_seq >= resident.observed
+        self._turn(resident, Turning.ENDS if is_over else Turning.BEGINS, now_ms)
         if ended is None:
             return resident.run_id, None
         turn = TurnInput(run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome)
         return resident.run_id, turn
+
+    def _turn(self, resident: Resident, turning: "Turning", now_ms: int) -> None:
+        was_in_turn, resident.in_turn = resident.in_turn, turning is Turning.BEGINS
+        self._in_turn[resident.version] += resident.in_turn - was_in_turn
+        self._evictable[resident.version].pop(resident.run_id, None)
+        resident.active_ms = now_ms
+
+    def settle(self, run_id: RunId) -> None:
+        """The run waits, all its turns are decided, and it cannot go on by itself: it may leave its VM at any time, and if it
+        is there on suspicion it leaves now."""
+        resident = self._by_run.get(run_id)
+        if resident is None or resident.in_turn:
+            return
+        if resident.is_alone:
+            self.evict(run_id)
+        else:
+            self._evictable[resident.version][run_id] = resident
 
     def evict(self, run_id: RunId) -> Activation | None:
         """Take the run out of its VM; returns the activation that ended. A run that is not resident is fine."""
@@ -167,10 +188,13 @@ class Residents:
     def _remove(self, resident: Resident) -> None:
         del self._by_run[resident.run_id]
         del self._by_activation[resident.activation]
-        self._waiting[resident.version].pop(resident.run_id, None)
+        self._alone.pop(resident.run_id, None)
+        self._evictable[resident.version].pop(resident.run_id, None)
+        self._in_turn[resident.version] -= resident.in_turn
         self._number[resident.version] -= 1
         if not self._number[resident.version]:
-            del self._number[resident.version], self._waiting[resident.version]
+            for by_version in (self._number, self._in_turn, self._evictable):
+                by_version.pop(resident.version, None)
 
     def evict_all(self) -> None:
         """Take every run out of its VM."""
@@ -181,20 +205,32 @@ class Residents:
         """How many runs of a version are resident."""
         return self._number[version]
 
-    def waiting_of(self, version: str) -> Iterator[RunId]:
-        """The runs of a version that wait, the longest waiting first. Use it up before the next change."""
-        return iter(self._waiting.get(version, ()))
+    def is_any_waiting(self, version: str) -> bool:
+        """Whether a resident run of the version is between turns."""
+        return self._number[version] > self._in_turn[version]
+
+    def evictable_of(self, version: str, count: int) -> list[RunId]:
+        """The runs of a version that may leave, the longest waiting first."""
+        return list(islice(self._evictable.get(version, ()), count))
 
     def idle_since(self, before_ms: int) -> list[RunId]:
-        """Runs that wait and were last active before that time."""
+        """Runs that may leave and were last active before that time."""
         idle: list[RunId] = []
-        for waiting in self._waiting.values():
-            idle.extend(run_id for run_id, _ in takewhile(lambda one: one[1].active_ms < before_ms, waiting.items()))
+        for evictable in self._evictable.values():
+            idle.extend(run_id for run_id, _ in takewhile(lambda one: one[1].active_ms < before_ms, evictable.items()))
         return idle
 
     def cleared(self, now_ms: int) -> list[RunId]:
-        """Runs in VMs of their own that have waited for so long that they are suspects no more."""
-        return [run_id for run_id in self.idle_since(now_ms - DEATHS_APART_MS_MAX) if self._by_run[run_id].is_alone]
+        """Suspects that have been alone for long enough: where they may go on by themselves, or in a turn that does not end."""
+        return [
+            resident.run_id
+            for resident in self._alone.values()
+            if now_ms - resident.active_ms > (DEATHS_APART_MS_MAX if resident.in_turn else ALONE_STAY_MS)
+        ]
+
+    def alone_of(self, version: str) -> list[RunId]:
+        """The suspects of a version."""
+        return [resident.run_id for resident in self._alone.values() if resident.version == version]
 
     def gone(
         self, activations: Sequence[Activation], may_wake_itself: Callable[[RunId], bool], now_ms: int
@@ -210,12 +246,20 @@ class Residents:
             run_id = resident.run_id
             self._remove(resident)
             left.append(run_id)
-            if resident.in_turn or may_wake_itself(run_id):
+            if resident.is_alone or resident.in_turn or may_wake_itself(run_id):
                 number = self._deaths_of(run_id, now_ms) + 1
                 self._deaths[run_id] = Deaths(number=number, last_ms=now_ms)
-                if number >= DEATHS_IN_A_ROW_MAX:
-                    blocked.append(_blocked(resident, number))
+                if resident.is_alone:
+                    blocked.append(_blocked(resident, max(number, DEATHS_IN_A_ROW_MAX)))
+                    left.extend(self._acquit(resident.version))
         return left, blocked
+
+    def _acquit(self, version: str) -> list[RunId]:
+        """Who killed the version's VM is found: the other suspects go back to it."""
+        others = self.alone_of(version)
+        for run_id in others:
+            self.evict(run_id)
+        return others
 
     def _deaths_of(self, run_id: RunId, now_ms: int) -> int:
         deaths = self._deaths.get(run_id)
@@ -225,6 +269,13 @@ class Residents:
             del self._deaths[run_id]
             return 0
         return deaths.number
+
+
+class Turning(Enum):
+    """What happens to a resident's turn."""
+
+    BEGINS = auto()
+    ENDS = auto()
 
 
 def _blocked(resident: Resident, deaths: int) -> TurnInput:
