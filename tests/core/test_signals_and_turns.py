@@ -153,6 +153,21 @@ def test_neighbour_of_a_run_that_kills_vms_is_not_blocked(world: World) -> None:
     assert {world.newest(W1).status, world.newest(neighbour).status} == {"blocked", "running"}
 
 
+def test_other_suspects_go_back_to_the_shared_vm_when_the_killer_is_found(world: World) -> None:
+    world.send(start("c1", "park"), start("c2", "park", workflow_id=WorkflowId("neighbour")))
+    world.loop.gather(world.now_ms)
+    for _ in range(2):
+        dies(world)
+    assert len(world.vms.alone) == 2
+    killer = min(world.vms.alone)
+    world.vms.kill(killer)
+    world.loop.gone([killer], world.now_ms)
+    world.loop.gather(world.now_ms)
+    world.loop.bring_in(world.now_ms)
+    assert world.vms.processes.keys() - world.vms.alone == world.vms.processes.keys()
+    assert len(world.vms.processes) == 1
+
+
 def test_run_that_kills_its_vm_out_of_a_soft_wait_is_blocked() -> None:
     world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "park"))
     for _ in range(2):

@@ -7,6 +7,7 @@ import pytest
 from aion_common.ids import WorkflowId, WorkflowType
 from aion_common.limits import INPUTS_PER_BATCH_MAX, MIB, SENT_THROUGH_LAG_MS, TURN_WAIT_MS
 from aion_common.records.events import Progress, RunStarted, TurnEnded, WaitKind
+from aion_executor import processor
 from aion_executor.core.inputs import Waits
 from aion_executor.core.partition import version_key
 from aion_executor.shell.residents import TurnEnd
@@ -257,3 +258,21 @@ def test_numbers_of_residents_are_kept_through_everything(world: World) -> None:
     world.loop.gone(world.vms.die(), world.now_ms)
     world.run()
     assert (world.loop.residents.number_of(version), world.loop.residents.is_any_waiting(version)) == (0, False)
+
+
+def test_run_with_an_undecided_turn_may_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World().after(routed(V1, 1, wakes_itself=True), start("c1", "two_signals"))
+    version, activation = version_key(DEFAULT, V1), next(iter(world.vms.processes))
+    world.send(signal("s1", "zz"))
+    world.loop.gather(world.now_ms)
+    world.append()
+    world.vms.ready.clear()
+    waits = Waits(wait=WaitKind.SIGNAL, name="a")
+    for observed_seq in (1, 3):
+        world.loop.outcome(activation, TurnEnd(observed_seq=observed_seq, outcome=waits), world.now_ms)
+    monkeypatch.setattr(processor, "INPUTS_PER_BATCH_MAX", 1)
+    world.loop.gather(world.now_ms)
+    assert world.loop.residents.evictable_of(version, 10) == []
+    world.append()
+    world.loop.gather(world.now_ms)
+    assert world.loop.residents.evictable_of(version, 10) == [world.newest(W1).run_id]
