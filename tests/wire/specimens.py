@@ -1,19 +1,22 @@
 """One specimen of every record that can stand in a topic: of a history record, one for each event.
 
-Run this file to write the golden of a specimen that has none yet; goldens that exist are kept for ever, and a specimen that
-changes gets a new name instead.
+Run this file to write the golden of a specimen that has none in the present schema; goldens that exist are kept for ever, and
+a specimen that changes gets a new name instead.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.catalog import (
     CatalogCommand,
+    CatalogEvent,
     CatalogRecord,
     ClusterCreated,
     CommandAnswered,
+    CommandSkipped,
     LoadPackage,
     PackageChunk,
     PackageManifest,
@@ -21,13 +24,31 @@ from aion_common.records.catalog import (
     RouteType,
     TopicCreated,
     TypesRouted,
+    UnloadAbandoned,
+    UnloadBegan,
+    UnloadVersion,
     VersionLoaded,
+    VersionRemoved,
 )
-from aion_common.records.commands import CatalogMarker, Command, IdConflict, SignalRun, StartRun, VersionRouted
-from aion_common.records.common import PackageRef, Payload, json_payload
+from aion_common.records.commands import (
+    CancelRun,
+    CatalogMarker,
+    Command,
+    CommandBody,
+    IdConflict,
+    SignalRun,
+    StartRun,
+    TerminateRun,
+    VersionClosing,
+    VersionKept,
+    VersionRouted,
+    VersionUnloaded,
+)
+from aion_common.records.common import PackageRef, Payload, RunTimeout, json_payload
 from aion_common.records.events import (
     CatalogApplied,
     Cause,
+    DeadLettered,
     Event,
     Failure,
     HistoryRecord,
@@ -35,24 +56,38 @@ from aion_common.records.events import (
     Progress,
     RecordedAnswer,
     RunBlocked,
+    RunCancelled,
+    RunCancelRequested,
     RunCompleted,
+    RunEvent,
     RunFailed,
     RunStarted,
+    RunTerminated,
+    RunTimedOut,
     SignalReceived,
+    StartParked,
+    StartReleased,
     TurnEnded,
     WaitKind,
 )
 from aion_common.records.owners import Owner
 from aion_common.records.replies import (
     Answer,
+    CancelAccepted,
     LoadedType,
     PackageAccepted,
+    Pin,
+    PinCount,
+    PinKind,
+    PinsReported,
     Rejection,
     RejectionCode,
     Reply,
     RouteAccepted,
     SignalAccepted,
     StartAccepted,
+    TerminateAccepted,
+    UnloadAccepted,
 )
 from aion_common.wire import encode
 from aion_common.wire.registry import resolved
@@ -77,7 +112,18 @@ ROUTED = VersionRouted(
     namespace=NAMESPACE, version=VERSION, types=(ORDER, REFUND), routed_types=(ORDER,), route_epoch=3, package=PACKAGE
 )
 CLOSED = Rejection(code=RejectionCode.CLOSED, reason="the run is closed", status="completed")
+PIN = Pin(kind=PinKind.LIVE_RUN, workflow_id=WorkflowId("order/1"), run_id=RUN)
 TEXT = Payload(content_type="text/plain", data="grüße".encode())
+
+START = Command(
+    command_id=COMMAND,
+    namespace=NAMESPACE,
+    workflow_id=WorkflowId("order/1"),
+    reply_partition=3,
+    body=StartRun(
+        workflow_type=ORDER, version=VERSION, input=None, id_conflict=IdConflict.TERMINATE_EXISTING, run_timeout_ms=60_000
+    ),
+)
 
 EVENTS: Mapping[str, Event] = {
     "run_started": RunStarted(workflow_type=ORDER, version=VERSION, input=json_payload(b'{"n":1}')),
@@ -93,11 +139,44 @@ EVENTS: Mapping[str, Event] = {
         answers=(RecordedAnswer(command_id=COMMAND, reply_partition=3, answer=CLOSED),),
     ),
     "catalog_applied": CatalogApplied(marker=ROUTED),
+    "run_started_with_timeout": RunStarted(workflow_type=ORDER, version=VERSION, input=None, run_timeout_ms=60_000),
+    "run_cancel_requested": RunCancelRequested(reason="no stock", deadline_ms=1_700_000_060_000),
+    "run_cancelled": RunCancelled(observed_seq=3, reason="no stock"),
+    "run_terminated": RunTerminated(reason=None),
+    "run_timed_out": RunTimedOut(timeout_ms=60_000),
+    "catalog_applied_closing": CatalogApplied(
+        marker=VersionClosing(namespace=NAMESPACE, version=VERSION, attempt=2, reply_partition=3)
+    ),
+    "catalog_applied_kept": CatalogApplied(marker=VersionKept(namespace=NAMESPACE, version=VERSION, attempt=2)),
+    "catalog_applied_unloaded": CatalogApplied(marker=VersionUnloaded(namespace=NAMESPACE, version=VERSION, attempt=3)),
+    "start_parked": StartParked(offset=41, command=START),
+    "start_released": StartReleased(offset=41),
+    "dead_lettered": DeadLettered(
+        topic="commands",
+        partition=3,
+        offset=40,
+        reason="not an Avro value",
+        key=b"shop/order/1",
+        value=b"\x00\x01",
+        value_bytes=2,
+    ),
 }
 
 ANSWERS: Mapping[str, Answer] = {
     "start_accepted": StartAccepted(run_id=RUN, version=VERSION, created=True),
     "signal_accepted": SignalAccepted(run_id=RUN, seq=5),
+    "cancel_accepted": CancelAccepted(run_id=RUN, seq=6),
+    "terminate_accepted": TerminateAccepted(run_id=RUN, seq=7),
+    "pins_reported": PinsReported(partition=3, attempt=2, counts=(PinCount(kind=PinKind.LIVE_RUN, number=1),), pins=(PIN,)),
+    "unload_accepted": UnloadAccepted(version=VERSION),
+    "version_pinned": Rejection(
+        code=RejectionCode.VERSION_PINNED,
+        reason="1 run needs it",
+        workflow_type=ORDER,
+        version=VERSION,
+        pins_total=1,
+        pins=(PIN,),
+    ),
     "package_accepted": PackageAccepted(
         records=(LoadedType(workflow_type=ORDER, version=VERSION, manifest_digest="ef" * 32, deployed_at=1_700_000_000_000),),
         freshly_loaded=True,
@@ -122,7 +201,7 @@ ANSWERS: Mapping[str, Answer] = {
 
 
 def _history(event: Event) -> HistoryRecord:
-    of_run = not isinstance(event, OwnerEpoch | Progress | CatalogApplied)
+    of_run = isinstance(event, RunEvent)
     by_command = isinstance(event, RunStarted | SignalReceived)
     return HistoryRecord(
         namespace=NAMESPACE if of_run else Namespace(""),
@@ -137,11 +216,11 @@ def _history(event: Event) -> HistoryRecord:
     )
 
 
-def _command(body: StartRun | SignalRun) -> Command:
+def _command(body: CommandBody) -> Command:
     return Command(command_id=COMMAND, namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), reply_partition=3, body=body)
 
 
-def _catalog(event: ClusterCreated | VersionLoaded | TypesRouted | CommandAnswered) -> CatalogRecord:
+def _catalog(event: CatalogEvent) -> CatalogRecord:
     return CatalogRecord(recorded_at=1_700_000_000_123, event=event)
 
 
@@ -152,7 +231,18 @@ SPECIMENS: Mapping[str, object] = {
         StartRun(workflow_type=ORDER, version=VERSION, input=json_payload(b"1"), id_conflict=IdConflict.USE_EXISTING)
     ),
     "command.signal_run": _command(SignalRun(run_id=None, name="release", payload=None)),
+    "command.start_with_timeout": START,
+    "command.cancel_run": _command(CancelRun(run_id=RUN, reason="no stock")),
+    "command.terminate_run": _command(TerminateRun(run_id=None, reason=None)),
     "catalog_marker.version_routed": CatalogMarker(body=ROUTED),
+    "catalog_marker.version_routed_with_timeouts": CatalogMarker(
+        body=replace(ROUTED, timeouts=(RunTimeout(workflow_type=ORDER, timeout_ms=60_000),))
+    ),
+    "catalog_marker.version_closing": CatalogMarker(
+        body=VersionClosing(namespace=NAMESPACE, version=VERSION, attempt=2, reply_partition=3)
+    ),
+    "catalog_marker.version_kept": CatalogMarker(body=VersionKept(namespace=NAMESPACE, version=VERSION, attempt=2)),
+    "catalog_marker.version_unloaded": CatalogMarker(body=VersionUnloaded(namespace=NAMESPACE, version=VERSION, attempt=3)),
     "catalog_command.load_package": CatalogCommand(
         command_id=COMMAND, namespace=NAMESPACE, reply_partition=3, body=LoadPackage(package=PACKAGE)
     ),
@@ -177,6 +267,13 @@ SPECIMENS: Mapping[str, object] = {
     "catalog_record.command_answered": _catalog(
         CommandAnswered(command_id=COMMAND, offset=5, reply_partition=3, answer=CLOSED)
     ),
+    "catalog_command.unload_version": CatalogCommand(
+        command_id=COMMAND, namespace=NAMESPACE, reply_partition=3, body=UnloadVersion(version=VERSION)
+    ),
+    "catalog_record.unload_began": _catalog(UnloadBegan(namespace=NAMESPACE, version=VERSION, attempt=2)),
+    "catalog_record.unload_abandoned": _catalog(UnloadAbandoned(namespace=NAMESPACE, version=VERSION, attempt=2)),
+    "catalog_record.version_removed": _catalog(VersionRemoved(namespace=NAMESPACE, version=VERSION, attempt=3)),
+    "catalog_record.command_skipped": _catalog(CommandSkipped(offset=5, reason="not an Avro value")),
     "package_chunk": PackageChunk(upload_id="upload-1", index=1, content=b"PK\x03\x04"),
     "package_manifest": PackageManifest(
         namespace=NAMESPACE,
@@ -191,15 +288,23 @@ SPECIMENS: Mapping[str, object] = {
 }
 
 
-def golden_file(name: str) -> Path:
-    """Where the golden of a specimen stands: the value as hex digits."""
-    return GOLDEN / "records" / f"{name}-1.hex"
+def goldens(name: str) -> list[bytes]:
+    """What was ever written for a specimen, in the order of its schemas: the last is what is written now."""
+    files = (GOLDEN / "records").glob(f"{name}-*.hex")
+    ordered = sorted(files, key=lambda file: int(file.stem.rpartition("-")[2]))
+    return [bytes.fromhex(file.read_text(encoding="ascii")) for file in ordered]
+
+
+def schemas_kept() -> list[str]:
+    """Every schema that was ever in use."""
+    return [file.read_text(encoding="utf-8") for file in sorted((GOLDEN / "schemas").glob("*.avsc"))]
 
 
 if __name__ == "__main__":
     for specimen_name, specimen in SPECIMENS.items():
-        file = golden_file(specimen_name)
-        if not file.exists():
+        kept_values = goldens(specimen_name)
+        if encode(specimen) not in kept_values:
+            file = GOLDEN / "records" / f"{specimen_name}-{len(kept_values) + 1}.hex"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(encode(specimen).hex() + "\n", encoding="ascii")
     for schema in resolved().values():

@@ -49,6 +49,9 @@ MODULE_CHUNKS_MAX = 256
 CHUNK_BYTES_MAX = 512 * KIB
 """Pieces of archives in `aion.packages`, below `message.max.bytes`."""
 
+PACKAGE_CHUNKS_MAX = 1_000
+"""Pieces of one archive: the largest has 128 when they are full. What an unload deletes is one batch (BATCH_BYTES_MAX)."""
+
 FRAME_BYTES_MAX = 4 * MIB
 """One frame between executor and VM; longer histories travel in several."""
 
@@ -130,6 +133,15 @@ PACKAGE_CHECK_TRIES_MAX = 2
 """A package whose modules cannot be checked for no fault that can be named (a VM that does not start, dies or is too slow) is
 refused after so many tries: it must not hold up the deploys behind it."""
 
+UPLOAD_KEPT_MS = 24 * 3_600_000
+"""Chunks of an archive that no loaded version names are deleted when they are so old: no load of them is under way."""
+
+SWEEP_EVERY_MS = 6 * 3_600_000
+"""The catalog looks for such chunks so often: each time it reads all of `aion.packages`, a portion between two commands."""
+
+SWEPT_CHUNKS_MAX = 1_000
+"""Deleted in one transaction; so a command waits for no more."""
+
 CATALOG_SILENT_POLLS_MAX = 600
 """Reads without any record, one after the other, before the catalog suspects its reader (a consumer can get stuck after a
 broker's restart): a minute."""
@@ -166,6 +178,12 @@ REQUEST_ENVELOPE_BYTES_MAX = 16 * KIB
 
 JSON_DEPTH_MAX = 128
 """Nesting of JSON taken from outside: parsers recurse."""
+
+HTTP_HEAD_BYTES_MAX = 64 * KIB
+"""Target and headers of one request, with room for the longest ids, all escaped; the parser itself would take any size."""
+
+HTTP_JOINED_BYTES_MAX = 64 * KIB
+"""A larger piece of an answer is written at once, not joined with others, so that a slow reader is noticed."""
 
 BODY_DRAINED_BYTES_MAX = 8 * MIB
 """Read and thrown away of a body that is too large, so that its sender sees the answer and not a broken connection."""
@@ -213,6 +231,9 @@ CLIENT_PAUSE_MAX_MS = 5_000
 """A client repeats a call with the same key this often, with pauses that double: it outlives the restart of a gateway, and a
 server that is not there is told within seconds."""
 
+CLIENT_RESTART_TRIES_MAX = 10
+"""As above once a server has said that it shuts down: a client outlives its drain, its end and the start of the next one."""
+
 CLIENT_WAIT_TRIES_MAX = 120
 """As above for a client that waits for a run to close: about ten minutes without any answer."""
 
@@ -246,3 +267,66 @@ OWNERS_ANNOUNCE_MS = 30_000
 
 COMMAND_BYTES_MAX = 512 * KIB
 """A record of `aion.commands` above this is none of ours: a payload and its ids take less."""
+
+CANCEL_GRACE_MS = 60_000
+"""A run that was asked to cancel may clean up for so long; then it is ended."""
+
+RUN_TIMEOUT_MS_MAX = 10 * 365 * 24 * 3_600_000
+"""Ten years: longer is a mistake of the unit."""
+
+PINS_NAMED_MAX = 100
+"""Of one refusal, and of one partition's report."""
+
+PINS_WAIT_MS = 10_000
+"""An owner that has not reported by then what pins a version counts as silent: the version is kept."""
+
+PARTITIONS_NAMED_MAX = 20
+"""Of one refusal: enough to see which executor is gone."""
+
+PARKED_STARTS_MAX = 1_000
+"""Starts of one partition that wait for the verdict on their version; more are `overloaded`."""
+
+DEAD_LETTER_BYTES_MAX = 512 * KIB
+"""Key and value of a record that could not be used, as far as its dead letter holds them: it must fit into a decision."""
+
+ANSWERS_KEPT_MS = 15 * 24 * 3_600_000
+"""A repeat of a command gets the first answer for so long; clients that repeat later are decided anew."""
+
+INPUTS_KEPT_MS = 7 * 24 * 3_600_000
+"""Commands whose decisions are in the history stay readable for so long, for people; then the owner deletes them."""
+
+RECORDS_PER_OWNERSHIP_MAX = 2**30
+"""Records one producer epoch may append: sequence numbers end at 2^31, so the ownership is renewed long before."""
+
+QUERY_MS_MAX = 10_000
+"""A query that has not been answered by then is given up."""
+
+QUERIES_WAITING_MAX = 256
+"""Queries of one VM without an answer yet: each holds arguments of up to a payload, and few run at once."""
+
+LIST_SCAN_RUNS_MAX = 2_000
+"""Runs that one call to an owner looks at for a list, whether they match or not: the loop goes on between two calls."""
+
+LIST_PAGE_MAX = 1_000
+"""Runs in one answer."""
+
+LIST_PAGE_RUNS = 100
+"""As above, when nobody says how many."""
+
+LIST_ROUNDS_MAX = 8
+"""Times that one page of a list asks the owners: a filter that hardly anything passes gives short pages, not slow ones."""
+
+DRAIN_MS_MIN = 2_000
+"""A gateway that is told to stop refuses new work for so long before it ends, so that whoever routes to it notices."""
+
+DEADLINES_AHEAD_MS = 600_000
+"""Deadlines nearer than this stand in memory; later ones in the store only, so that a million of them cost nothing."""
+
+ANSWERS_FORGOTTEN_MAX = 2_000
+"""Old answers that a partition drops at once, every few seconds: a pause of some milliseconds."""
+
+TRIM_MS = 3_600_000
+"""Owners look so often for old inputs to delete."""
+
+GC_ALLOCATIONS = 50_000
+"""Objects made and not dropped before Python looks for cycles among them: a few MB."""

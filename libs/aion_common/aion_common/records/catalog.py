@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aion_common.ids import CommandId, Namespace, Version, WorkflowType
-from aion_common.records.common import PackageRef
+from aion_common.records.common import PackageRef, RunTimeout
 from aion_common.records.replies import Answer
 
 
@@ -22,7 +22,14 @@ class RouteType:
     version: Version
 
 
-CatalogCommandBody = LoadPackage | RouteType
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadVersion:
+    """Remove a version with all its types, if provably nothing needs it."""
+
+    version: Version
+
+
+CatalogCommandBody = LoadPackage | RouteType | UnloadVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,7 @@ class VersionLoaded:
     package: PackageRef
     deployed_at: int
     warnings: tuple[str, ...]
+    timeouts: tuple[RunTimeout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +93,52 @@ class CommandAnswered:
     answer: Answer
 
 
-CatalogEvent = ClusterCreated | VersionLoaded | TypesRouted | CommandAnswered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadBegan:
+    """`VersionClosing` went to every partition. Ends with `VersionRemoved` or `UnloadAbandoned`, or with the next attempt, when
+    the catalog that waited for the owners died."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadAbandoned:
+    """The attempt ended without unloading: the version stays, `VersionKept` went to every partition."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRemoved:
+    """The version is not loaded any more: `VersionUnloaded` went to every partition."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSkipped:
+    """The record at this offset of `aion.catalog.commands` was none of ours; a copy of it is in the dead letters."""
+
+    offset: int
+    reason: str
+
+
+CatalogEvent = (
+    ClusterCreated
+    | VersionLoaded
+    | TypesRouted
+    | UnloadBegan
+    | UnloadAbandoned
+    | VersionRemoved
+    | CommandAnswered
+    | CommandSkipped
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
-from aion_common.records.common import PackageRef, Payload
+from aion_common.records.common import PackageRef, Payload, RunTimeout
 
 
 class IdConflict(StrEnum):
@@ -12,16 +12,19 @@ class IdConflict(StrEnum):
 
     REJECT = "reject"
     USE_EXISTING = "use_existing"
+    TERMINATE_EXISTING = "terminate_existing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
-    """Start a run; `version` None means: the one routed at this command's position in the log."""
+    """Start a run; `version` None means: the one routed at this command's position in the log. `run_timeout_ms` None: what
+    the package says."""
 
     workflow_type: WorkflowType
     version: Version | None
     input: Payload | None
     id_conflict: IdConflict
+    run_timeout_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,23 @@ class SignalRun:
     payload: Payload | None
 
 
-CommandBody = StartRun | SignalRun
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRun:
+    """Ask the run (see `SignalRun`) to end; it may clean up for `limits.CANCEL_GRACE_MS`."""
+
+    run_id: RunId | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateRun:
+    """End the run (see `SignalRun`) here and now."""
+
+    run_id: RunId | None
+    reason: str | None
+
+
+CommandBody = StartRun | SignalRun | CancelRun | TerminateRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +80,40 @@ class VersionRouted:
     routed_types: tuple[WorkflowType, ...]
     route_epoch: int
     package: PackageRef
+    timeouts: tuple[RunTimeout, ...] = ()
 
 
-MarkerBody = VersionRouted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionClosing:
+    """Somebody wants to unload the version. From this position on every start that names it is parked, and the owner answers
+    with a `PinsReported` to `reply_partition`. `attempt` grows with every attempt to unload anything in the cluster; one
+    that is not larger than one already applied repeats it."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+    reply_partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionKept:
+    """The attempt failed: what was parked is decided, the version being loaded."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionUnloaded:
+    """The attempt succeeded: the version is not loaded any more; what was parked is decided, and refused."""
+
+    namespace: Namespace
+    version: Version
+    attempt: int
+
+
+MarkerBody = VersionRouted | VersionClosing | VersionKept | VersionUnloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

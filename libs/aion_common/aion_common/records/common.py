@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aion_common.ids import WorkflowType
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
@@ -17,6 +19,14 @@ JSON = "application/json"
 def json_payload(text: bytes) -> Payload:
     """A payload that holds UTF-8 JSON text."""
     return Payload(content_type=JSON, data=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimeout:
+    """How long runs of a workflow type may take, if their start does not say otherwise."""
+
+    workflow_type: WorkflowType
+    timeout_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
-from aion_common.records.commands import MarkerBody
+from aion_common.records.commands import Command, MarkerBody
 from aion_common.records.common import Payload
 from aion_common.records.replies import Answer
 
@@ -27,11 +27,14 @@ class WaitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The first event of every run, and its first input: it stays on `version` whatever the route says later."""
+    """The first event of every run, and its first input: it stays on `version` whatever the route says later.
+
+    `run_timeout_ms`: the run is ended when it is open so long after this event's `recorded_at`; None: never."""
 
     workflow_type: WorkflowType
     version: Version
     input: Payload | None
+    run_timeout_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,50 @@ class RunBlocked:
     found: str
 
 
-RunEvent = RunStarted | SignalReceived | TurnEnded | RunCompleted | RunFailed | RunBlocked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelRequested:
+    """An input: a turn that observes this seq raises `{aion_cancelled, Reason}` in the run's next wait. Still open at
+    `deadline_ms` (ms since the epoch), the run is ended."""
+
+    reason: str | None
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelled:
+    """Terminal: the run gave up on the request to cancel; ends the turn that observed `observed_seq`. None: its time to do
+    so was over."""
+
+    observed_seq: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTerminated:
+    """Terminal: ended from outside."""
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimedOut:
+    """Terminal: the run was open for longer than its `run_timeout_ms`."""
+
+    timeout_ms: int
+
+
+RunEvent = (
+    RunStarted
+    | SignalReceived
+    | TurnEnded
+    | RunCompleted
+    | RunFailed
+    | RunBlocked
+    | RunCancelRequested
+    | RunCancelled
+    | RunTerminated
+    | RunTimedOut
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +165,36 @@ class CatalogApplied:
     marker: MarkerBody
 
 
-PartitionEvent = OwnerEpoch | Progress | CatalogApplied
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartParked:
+    """A start that names a version which somebody wants to unload: decided after the verdict. `offset`: the command's."""
+
+    offset: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartReleased:
+    """The parked start of this offset is decided, by what follows in the same batch."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettered:
+    """The record at `offset` of `topic` (its name without the cluster's prefix) could not be used, for this reason; a copy is
+    owed to `aion.deadletter`. Key and value are cut to `limits.DEAD_LETTER_BYTES_MAX`; `value_bytes`: what it had."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    key: bytes | None
+    value: bytes | None
+    value_bytes: int
+
+
+PartitionEvent = OwnerEpoch | Progress | CatalogApplied | StartParked | StartReleased | DeadLettered
 
 Event = RunEvent | PartitionEvent
 
@@ -138,9 +213,10 @@ class Cause:
 class HistoryRecord:
     """One record of `aion.history`. Events of a partition have empty ids, seq 0 and an empty chain.
 
-    `recorded_at`: ms since the epoch by the owner's clock, never going back within a partition. `owner_epoch`: -1 in
-    `OwnerEpoch` itself. `chain`: first 16 bytes of BLAKE3(previous chain, seq as u64 big endian, recorded_at as u64 big
-    endian, the event's Avro bytes); 16 zero bytes stand before seq 1. `cause`: None for turns and timers.
+    `recorded_at`: ms since the epoch by the owner's clock, never going back within a partition, but for `OwnerEpoch`.
+    `owner_epoch`: -1 in `OwnerEpoch` itself. `chain`: first 16 bytes of BLAKE3(previous chain, seq as u64 big endian,
+    recorded_at as u64 big endian, the event's Avro bytes); 16 zero bytes stand before seq 1. `cause`: None for turns and
+    timers.
     """
 
     namespace: Namespace

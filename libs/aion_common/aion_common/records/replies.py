@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from aion_common.ids import CommandId, RunId, Version, WorkflowType
+from aion_common.ids import CommandId, RunId, Version, WorkflowId, WorkflowType
 
 
 class RejectionCode(StrEnum):
@@ -18,8 +18,31 @@ class RejectionCode(StrEnum):
     ALREADY_STARTED = "already_started"
     CLOSED = "closed"
     MANIFEST_MISMATCH = "manifest_mismatch"
+    ROUTE_ACTIVE = "route_active"
+    VERSION_PINNED = "version_pinned"
+    QUERY_FAILED = "query_failed"
+    QUERY_TIMEOUT = "query_timeout"
+    SHUTTING_DOWN = "shutting_down"
     OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
+
+
+class PinKind(StrEnum):
+    """Why something still needs a version: an open run resident in a VM; one that is not; the start of a child that is
+    recorded and not acknowledged."""
+
+    LIVE_RUN = "live_run"
+    RECOVERABLE_RUN = "recoverable_run"
+    RECORDED_CHILD = "recorded_child"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One run that still needs a version."""
+
+    kind: PinKind
+    workflow_id: WorkflowId
+    run_id: RunId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +58,8 @@ class Rejection:
     limit_bytes: int | None = None
     workflow_type: WorkflowType | None = None
     version: Version | None = None
+    pins_total: int | None = None
+    pins: tuple[Pin, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +110,59 @@ class RouteAccepted:
     route_changed: bool
 
 
-Answer = StartAccepted | SignalAccepted | PackageAccepted | RouteAccepted | Rejection
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAccepted:
+    """`RunCancelRequested` is in the log as event `seq` of the run: of a repeat, the first one."""
+
+    run_id: RunId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateAccepted:
+    """`RunTerminated` is in the log as event `seq` of the run."""
+
+    run_id: RunId
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinCount:
+    """How many pins of a kind there are."""
+
+    kind: PinKind
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinsReported:
+    """What pins a version in one partition, exact at the position of the `VersionClosing` with this attempt. `counts`: of the
+    kinds there are; `pins`: the first `limits.PINS_NAMED_MAX`."""
+
+    partition: int
+    attempt: int
+    counts: tuple[PinCount, ...]
+    pins: tuple[Pin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadAccepted:
+    """The version is not loaded any more, on any owner."""
+
+    version: Version
+
+
+Answer = (
+    StartAccepted
+    | SignalAccepted
+    | CancelAccepted
+    | TerminateAccepted
+    | PackageAccepted
+    | RouteAccepted
+    | PinsReported
+    | UnloadAccepted
+    | Rejection
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

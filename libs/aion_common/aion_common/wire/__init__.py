@@ -5,7 +5,19 @@ The only room that touches fastavro. `encode` and `decode` take the top-level re
 """
 
 from aion_common.wire.codec import UnknownSchema, decode, encode, learn
-from aion_common.wire.history import SealedRecord, chain_of, seal
-from aion_common.wire.registry import schemas
+from aion_common.wire.history import SealedRecord, chain_of, event_bytes_of, next_chain, seal
+from aion_common.wire.registry import kept_schemas, schemas
 
-__all__ = ["SealedRecord", "UnknownSchema", "chain_of", "decode", "encode", "learn", "schemas", "seal"]
+__all__ = [
+    "SealedRecord",
+    "UnknownSchema",
+    "chain_of",
+    "decode",
+    "encode",
+    "event_bytes_of",
+    "kept_schemas",
+    "learn",
+    "next_chain",
+    "schemas",
+    "seal",
+]

@@ -40,6 +40,10 @@ class _Foreign:
         if record is not None and schema.mark not in _own():
             self._by_mark[schema.mark] = schema.parsed, resolved()[schema.name].parsed, value_of(record)
 
+    def writer(self, mark: bytes) -> Schema | None:
+        known = self._by_mark.get(mark)
+        return None if known is None else known[0]
+
     def read(self, value: bytes) -> tuple[Any, int]:
         mark = value[:MARK_BYTES]
         if mark[:2] != b"\xc3\x01" or len(mark) != MARK_BYTES:
@@ -49,7 +53,7 @@ class _Foreign:
         writer, reader, convert = self._by_mark[mark]
         source = io.BytesIO(value)
         source.seek(MARK_BYTES)
-        datum = schemaless_reader(source, writer, reader, return_record_name=True, return_record_name_override=True)
+        datum = schemaless_reader(source, writer, reader, return_record_name=True)
         return convert(datum), source.tell()
 
 
@@ -68,6 +72,27 @@ def _own() -> Mapping[bytes, Read]:
 def _writer(record: Any) -> tuple[bytes, Write]:
     name = full_name(record)
     return resolved()[name].mark, compiled(name)[0]
+
+
+def end_of_fields_before_last(value: bytes) -> int:
+    """Where the last field of a record begins in its value. Raises BadRecord; UnknownSchema for a schema not learned yet."""
+    before = _without_last_field(value[:MARK_BYTES])
+    source = io.BytesIO(value)
+    source.seek(MARK_BYTES)
+    try:
+        schemaless_reader(source, before, None)
+    except Exception as error:  # as in `decode`
+        raise BadRecord(f"damaged value: {type(error).__name__}") from error
+    return source.tell()
+
+
+@cache
+def _without_last_field(mark: bytes) -> Schema:
+    own = next((schema.parsed for schema in resolved().values() if schema.mark == mark), None)
+    schema = own or _foreign().writer(mark)
+    if schema is None:
+        raise UnknownSchema(mark[2:].hex())
+    return {**schema, "fields": schema["fields"][:-1]}
 
 
 def encode(record: Any) -> bytes:

@@ -5,13 +5,14 @@ hashed, and put behind its header.
 """
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from blake3 import blake3
 
 from aion_common.records.events import Event, HistoryRecord
 from aion_common.wire.binary import Write, compiled, compiled_fields
+from aion_common.wire.codec import end_of_fields_before_last
 from aion_common.wire.registry import definitions, full_name, resolved
 
 CHAIN_BYTES = 16
@@ -49,6 +50,12 @@ def event_bytes(event: Event) -> bytes:
     return bytes(out)
 
 
+def event_bytes_of(value: bytes) -> bytes:
+    """The event as it stands in a record's value, whatever release wrote it: the event is the last field. Raises BadRecord and
+    UnknownSchema."""
+    return value[end_of_fields_before_last(value) :]
+
+
 def next_chain(previous: bytes, seq: int, recorded_at: int, event: bytes) -> bytes:
     """First 16 bytes of BLAKE3 over the previous chain, seq and recorded_at (u64 big endian) and the event's bytes."""
     return blake3(previous + struct.pack(">QQ", seq, recorded_at) + event).digest(length=CHAIN_BYTES)
@@ -59,11 +66,26 @@ def chain_of(record: HistoryRecord, previous: bytes) -> bytes:
     return next_chain(previous, record.seq, record.recorded_at, event_bytes(record.event))
 
 
+def _chained(record: HistoryRecord, chain: bytes) -> HistoryRecord:
+    """Field by field: `replace` takes twice the time, and this is done for every event."""
+    return HistoryRecord(
+        namespace=record.namespace,
+        workflow_id=record.workflow_id,
+        run_id=record.run_id,
+        seq=record.seq,
+        recorded_at=record.recorded_at,
+        owner_epoch=record.owner_epoch,
+        chain=chain,
+        cause=record.cause,
+        event=record.event,
+    )
+
+
 def seal(record: HistoryRecord, previous: bytes | None) -> SealedRecord:
     """Encode a record, its chain computed here. `previous`: chain before it in its run; None: an event of a partition."""
     event = event_bytes(record.event)
     if previous is not None:
-        record = replace(record, chain=next_chain(previous, record.seq, record.recorded_at, event))
+        record = _chained(record, next_chain(previous, record.seq, record.recorded_at, event))
     out = bytearray(_mark())
     _parts()[0](out, record)
     out += event

@@ -106,6 +106,11 @@ def resolved() -> Mapping[str, ResolvedSchema]:
     return MappingProxyType({name: resolve(self_contained(name)) for name in names})
 
 
+def kept_schemas() -> list[str]:
+    """Every schema in which this release, or one before it, has written, as JSON texts: for readers without Kafka."""
+    return [file.read_text(encoding="utf-8") for file in sorted((schema_folder() / "golden" / "schemas").glob("*.avsc"))]
+
+
 def schemas() -> Mapping[str, str]:
     """What a service publishes to `aion.schemas`: fingerprint (hex, as it stands in a value's mark) -> schema JSON."""
     return {schema.mark[2:].hex(): schema.text for schema in resolved().values()}
