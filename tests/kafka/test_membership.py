@@ -34,6 +34,21 @@ async def test_partitions_of_a_killed_member_go_to_the_survivor(broker_bootstrap
             assert await b.told() == ALL
 
 
+async def test_a_member_that_stops_for_good_leaves_its_partitions_at_once(kafka_log: Log, topics: Topics) -> None:
+    group = f"{topics.prefix}executors"
+    # Much longer than anybody waits for a test: nothing but the leave can move the partitions.
+    session_ms = 1_000_000
+    told: dict[str, list[frozenset[int]]] = {"a": [], "b": []}
+    a = await kafka_log.membership(group, topics.commands, "a", session_ms, told["a"].append)
+    b = await kafka_log.membership(group, topics.commands, "b", session_ms, told["b"].append)
+    try:
+        await eventually(lambda: bool(told["a"] and told["b"]) and told["a"][-1] | told["b"][-1] == ALL)
+        await a.close()
+        await eventually(lambda: told["b"][-1] == ALL)
+    finally:
+        await b.close()
+
+
 async def test_a_static_member_that_restarts_at_once_keeps_its_partitions(broker_bootstrap: str, topics: Topics) -> None:
     group = f"{topics.prefix}executors"
     # Long enough that the restart always falls into the session.

@@ -20,6 +20,9 @@ from aion_common.kafka import client
 from aion_server.java import BrokerFailed, classes_file, find_jars, find_java
 
 KAFKA_VERSION = "4.4.0"
+OLDER_KAFKA_VERSIONS = ("3.9.1", "4.0.0")
+"""The oldest release that is supported, and the first without ZooKeeper: fencing and flips are tested with them."""
+
 START_MS = 60_000
 """Longest wait for a started broker to answer."""
 

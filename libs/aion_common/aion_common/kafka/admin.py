@@ -5,14 +5,17 @@ from typing import Any
 
 from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.admin import CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.kafka.api import Topic
-from aion_common.kafka.connection import TOPIC_ALREADY_EXISTS, Retry, any_node, ask, check
+from aion_common.kafka.connection import TOPIC_ALREADY_EXISTS, Retry, any_node, ask, check, leader_of
 
 _UNKNOWN_TOPIC = 3
+_BROKER_MARGIN_MS = 1_000
+"""The broker gives up waiting for replicas so much before its client gives the connection up."""
 
 
 async def create_topics(client: AIOKafkaClient, topics: Sequence[Topic]) -> None:
@@ -27,6 +30,17 @@ async def create_topics(client: AIOKafkaClient, topics: Sequence[Topic]) -> None
     for entry in response.to_object()["topic_errors"]:
         if entry["error_code"] != TOPIC_ALREADY_EXISTS:
             check(entry["error_code"], f"creation of {entry['topic']} ({entry.get('error_message')})")
+
+
+async def delete_records(client: AIOKafkaClient, place: TopicPartition, before_offset: int) -> None:
+    """One attempt. Raises Retry, Unavailable."""
+    request = DeleteRecordsRequest(
+        [(place.topic, [(place.partition, before_offset)])], limits.KAFKA_REQUEST_MS - _BROKER_MARGIN_MS
+    )
+    response = await ask(client, await leader_of(client, place), request)
+    for topic in response.to_object()["topics"]:
+        for entry in topic["partitions"]:
+            check(entry["error_code"], f"deletion in {place.topic}/{place.partition} before {before_offset}")
 
 
 async def describe_topics(client: AIOKafkaClient, names: Collection[str]) -> Mapping[str, Topic]:

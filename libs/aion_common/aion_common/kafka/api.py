@@ -21,6 +21,10 @@ KeyValue = tuple[bytes | None, bytes | None]
 """Key and value of a record to write. A value of None deletes the key where the topic is compacted."""
 
 
+Headers = tuple[tuple[str, bytes], ...]
+"""Names and values beside a record; names may come twice."""
+
+
 class OffsetOutOfRange(AionError):
     """A reader's next offset is not in the log: already trimmed, or beyond the end. Never repaired by guessing."""
 
@@ -39,7 +43,7 @@ class LogRecord:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Write:
     partition: int
     key: bytes | None
     value: bytes | None
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +113,11 @@ class Reader(Protocol):
 class Sender(Protocol):
     """Appends everything that is not history. Any number of tasks may send at once; what waits goes out together."""
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyValue]) -> int:
-        """Append in this order and return the offset of the first record once all are acknowledged. Records that fit into
-        one batch are appended as one; others follow in further batches. Calls to one partition keep their order. Raises
-        Unavailable (also when cancelled: outcome unknown, and a repeat may append twice)."""
+    async def send(self, topic: str, partition: int, records: Sequence[KeyValue], headers: Headers = ()) -> int:
+        """Append in this order, each with these headers, and return the offset of the first record once all are
+        acknowledged. Records that fit into one batch are appended as one; others follow in further batches. Calls to one
+        partition keep their order. Raises Unavailable (also when cancelled: outcome unknown, and a repeat may append
+        twice)."""
 
     async def close(self) -> None:
         """Bounded in time; what was not acknowledged by then is Unavailable to its sender."""
@@ -163,8 +169,9 @@ class Membership(Protocol):
         """Wait until the membership has ended by itself, and raise why: the process should end too. Cancelled by `close`."""
 
     async def close(self) -> None:
-        """Stop taking part; no further `on_assigned`. The group keeps the member's place for the session time-out, so that
-        a restart within it finds its partitions. Bounded in time. A repeat is harmless."""
+        """Leave the group: what the member held goes to others at once (a member that dies keeps its place for the session
+        time-out, so that a restart within it finds its partitions). No further `on_assigned`. Bounded in time. A repeat is
+        harmless."""
 
 
 class Log(Protocol):
@@ -175,6 +182,13 @@ class Log(Protocol):
 
     async def beginning_offset(self, topic: str, partition: int) -> int:
         """The first offset still there."""
+
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int | None:
+        """The offset of the first record appended at that time or later; None: there is none."""
+
+    async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Delete what lies before this offset. A repeat is harmless, and so is an offset that is gone already. An offset behind
+        the end is Unavailable."""
 
     async def reader(self, topic: str) -> Reader:
         """A reader with nothing assigned."""

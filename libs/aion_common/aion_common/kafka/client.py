@@ -62,6 +62,17 @@ class KafkaLog:
         """See `Log`."""
         return await self._offset(TopicPartition(topic, partition), EARLIEST)
 
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int | None:
+        """See `Log`."""
+        offset = await self._offset(TopicPartition(topic, partition), time_ms)
+        return None if offset < 0 else offset
+
+    async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """See `Log`."""
+        place = TopicPartition(topic, partition)
+        what = f"deletion in {topic}/{partition}"
+        await insist(self._client, what, lambda: admin.delete_records(self._client, place, before_offset))
+
     async def reader(self, topic: str) -> Reader:
         """See `Log`."""
         return KafkaReader(await self._client_for(TopicPartition(topic, 0)), topic)

@@ -123,6 +123,7 @@ async def leader_of(client: AIOKafkaClient, place: TopicPartition) -> int:
 
 async def coordinator_of(client: AIOKafkaClient, kind: CoordinationType, key: str) -> int:
     """The broker that coordinates this group or transactional id. Raises Retry: a fresh cluster has none for a while."""
+    any_node(client)  # aiokafka asserts it; after a restart a broker may at first name none, not even itself
     try:
         return int(await client.coordinator_lookup(kind, key))
     except KafkaError as cause:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
@@ -34,6 +35,9 @@ from aion_common.kafka.connection import (
     leader_of,
     open_client,
 )
+from aion_common.kafka.leaving import leave
+
+log = structlog.get_logger(__name__)
 
 _PROTOCOL = "aion-sticky"
 _BEATS_PER_SESSION = 8
@@ -113,9 +117,27 @@ class KafkaMembership:
         if self._taking_part is not None:
             self._taking_part.cancel()
             await asyncio.gather(self._taking_part, return_exceptions=True)
+            self._taking_part = None
+            await self._leave()
         for told in (self._joined, self._failed):
             if not told.cancel() and not told.cancelled():
                 told.exception()
+
+    async def _leave(self) -> None:
+        """Let the others have the partitions now. If that cannot be said, they wait for the session time-out."""
+        if not self._broker_member_id:
+            return
+        place = self._place
+        try:
+            async with asyncio.timeout(limits.KAFKA_CLOSE_MS / 1000):
+                client = await open_client(self._bootstrap, self._client_id)
+                try:
+                    coordinator = await coordinator_of(client, CoordinationType.GROUP, place.group)
+                    await leave(client, coordinator, place.group, self._broker_member_id, place.member_id)
+                finally:
+                    await close_client(client)
+        except (Retry, Unavailable, TimeoutError) as error:
+            log.warning("group not left", group=place.group, member=place.member_id, reason=str(error))
 
     def _ended(self, taking_part: asyncio.Task[None]) -> None:
         """Runs when the task ends: closed, refused for good, or by a bug. Whatever it is, the place is not held."""

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import AionError
-from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity
+from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity, Write
 from aion_common.kafka.connection import Retry, any_node, ask, check, coordinator_of, leader_of
 
 Outcome = Appended | Retry | AionError
@@ -44,10 +44,10 @@ class Batch:
             limits.BATCH_BYTES_MAX,
         )
 
-    def add(self, record: KeyValue) -> bool:
+    def add(self, record: KeyValue, headers: Headers = ()) -> bool:
         """Add the record if it fits; a first one is taken at any size. False: it did not fit."""
         key, value = record
-        if self._builder.append(self.count, None, key, value, []) is None:
+        if self._builder.append(self.count, None, key, value, list(headers)) is None:
             return False
         self.count += 1
         return True
@@ -58,12 +58,21 @@ class Batch:
         return bytes(self._builder.build())
 
 
-def seal(records: Sequence[KeyValue], identity: ProducerIdentity, sequence: int, transactional_id: str | None = None) -> bytes:
+def seal(records: Sequence[KeyValue], identity: ProducerIdentity, sequence: int) -> bytes:
     """All records as one batch. AssertionError when they do not fit."""
     assert records, "a batch has records"
-    batch = Batch(identity, sequence, transactional_id)
+    batch = Batch(identity, sequence, None)
     for record in records:
         added = batch.add(record)
+        assert added, "the records of one append fit into one batch (limits.BATCH_BYTES_MAX)"
+    return batch.seal()
+
+
+def seal_writes(writes: Sequence[Write], identity: ProducerIdentity, sequence: int, transactional_id: str) -> bytes:
+    """A transaction's writes to one partition as one batch. AssertionError when they do not fit."""
+    batch = Batch(identity, sequence, transactional_id)
+    for write in writes:
+        added = batch.add((write.key, write.value), write.headers)
         assert added, "the records of one append fit into one batch (limits.BATCH_BYTES_MAX)"
     return batch.seal()
 
@@ -107,7 +116,8 @@ async def init_producer_id(client: AIOKafkaClient, transactional_id: str | None)
 
 
 async def list_offsets(client: AIOKafkaClient, places: Iterable[TopicPartition], moment: int) -> dict[TopicPartition, int]:
-    """First (EARLIEST) or last stable (LATEST) offsets. Raises Retry and Unavailable."""
+    """First (EARLIEST) or last stable (LATEST) offsets, or those of the first records at a time in milliseconds or later (-1:
+    there is none). Raises Retry and Unavailable."""
     by_node: dict[int, list[TopicPartition]] = {}
     for place in places:
         by_node.setdefault(await leader_of(client, place), []).append(place)

@@ -154,7 +154,7 @@ class KafkaReader:
                 self._start(leader, offsets)
 
     def _start(self, leader: int, offsets: Mapping[int, int]) -> None:
-        work = self._refresh() if leader == _NO_LEADER else self._fetch(leader, offsets)
+        work = self._refresh() if leader == _NO_LEADER else self._fetch(leader, offsets, self._assignment)
         task = asyncio.get_running_loop().create_task(work)
         self._polls[leader] = task
         task.add_done_callback(lambda done: self._finished(leader, done))
@@ -170,8 +170,8 @@ class KafkaReader:
         await asyncio.sleep(_RETRY_PAUSE_S)
         await self._client.force_metadata_update()
 
-    async def _fetch(self, leader: int, offsets: Mapping[int, int]) -> None:
-        assignment = self._assignment
+    async def _fetch(self, leader: int, offsets: Mapping[int, int], assignment: int) -> None:
+        """The assignment is that of the offsets: a new one may come before this runs for the first time."""
         request = FetchRequest(
             limits.FETCH_WAIT_MS,
             _FETCH_BYTES_MIN,

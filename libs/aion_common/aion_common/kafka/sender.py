@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity
+from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity
 from aion_common.kafka.connection import Retry, close_client, insist
 from aion_common.kafka.produce import Batch, Outcome, init_producer_id, produce, sequence_after
 
@@ -25,6 +25,7 @@ _RETRY_PAUSE_S = 0.05
 @dataclass(slots=True, kw_only=True)
 class _Send:
     records: Sequence[KeyValue]
+    headers: Headers
     answer: asyncio.Future[int]
     taken: int = 0
     base_offset: int = -1
@@ -64,7 +65,7 @@ class KafkaSender:
         self._is_closed = False
         self._room = asyncio.Condition()
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyValue]) -> int:
+    async def send(self, topic: str, partition: int, records: Sequence[KeyValue], headers: Headers = ()) -> int:
         """See `Sender`."""
         assert records, "a send has records"
         what = f"send to {topic}/{partition}"
@@ -76,7 +77,7 @@ class KafkaSender:
                         await self._room.wait_for(lambda: lane.records_waiting < limits.SENDS_WAITING_MAX)
                 if self._is_closed:
                     raise Unavailable(f"{what}: the sender is closed")
-                send = _Send(records=records, answer=self._loop.create_future())
+                send = _Send(records=records, headers=headers, answer=self._loop.create_future())
                 lane.waiting.append(send)
                 lane.records_waiting += len(records)
                 self._pump_soon()
@@ -141,7 +142,7 @@ class KafkaSender:
                 lane.waiting.popleft()
                 continue
             first, taken = batch.count, send.taken
-            while send.taken < len(send.records) and batch.add(send.records[send.taken]):
+            while send.taken < len(send.records) and batch.add(send.records[send.taken], send.headers):
                 send.taken += 1
             lane.records_waiting -= send.taken - taken
             if send.taken > taken:

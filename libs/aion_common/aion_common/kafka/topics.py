@@ -25,6 +25,8 @@ _ON_ALL = MappingProxyType(
 )
 _AT_LEAST = frozenset({"min.insync.replicas"})
 
+DEAD_LETTER_PARTITIONS = 4
+
 REPLY_PARTITIONS = 16
 """Each gateway reads one of them."""
 
@@ -46,6 +48,11 @@ TABLE = (
         partitions=REPLY_PARTITIONS,
         # Whole segments are deleted: with the default of 7 days an hour would last a week.
         configs={"cleanup.policy": "delete", "retention.ms": str(_HOUR_MS), "segment.ms": str(_HOUR_MS // 4)},
+    ),
+    TopicRule(
+        noun="deadletter",
+        partitions=DEAD_LETTER_PARTITIONS,
+        configs={"cleanup.policy": "delete", "retention.ms": str(30 * 24 * _HOUR_MS)},
     ),
     TopicRule(noun="catalog.commands", partitions=1, configs=_FOR_EVER),
     TopicRule(noun="catalog", partitions=1, configs=_FOR_EVER),
@@ -76,6 +83,11 @@ class Topics:
     def replies(self) -> str:
         """Answers to commands."""
         return f"{self.prefix}replies"
+
+    @property
+    def deadletter(self) -> str:
+        """Copies of records that could not be used."""
+        return f"{self.prefix}deadletter"
 
     @property
     def catalog_commands(self) -> str:

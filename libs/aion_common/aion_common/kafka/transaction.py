@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable
-from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity, Write
+from aion_common.kafka.api import Appended, ProducerIdentity, Write
 from aion_common.kafka.connection import (
     OPERATION_NOT_ATTEMPTED,
     Retry,
@@ -24,7 +24,7 @@ from aion_common.kafka.connection import (
     insist,
     leader_of,
 )
-from aion_common.kafka.produce import LATEST, list_offsets, produce, seal, sequence_after
+from aion_common.kafka.produce import LATEST, list_offsets, produce, seal_writes, sequence_after
 
 _COMMIT = True
 
@@ -49,11 +49,11 @@ class KafkaTransactionalProducer:
         assert writes, "a transaction has writes"
         if self._ended_by is not None:
             raise type(self._ended_by)(*self._ended_by.args)
-        records: dict[TopicPartition, list[KeyValue]] = {}
+        records: dict[TopicPartition, list[Write]] = {}
         for write in writes:
-            records.setdefault(TopicPartition(write.topic, write.partition), []).append((write.key, write.value))
+            records.setdefault(TopicPartition(write.topic, write.partition), []).append(write)
         batches = {
-            place: seal(batch, self._identity, self._sequences.get(place, 0), self._transactional_id)
+            place: seal_writes(batch, self._identity, self._sequences.get(place, 0), self._transactional_id)
             for place, batch in records.items()
         }
         self._ended_by = Unavailable("a commit of unknown outcome went before")

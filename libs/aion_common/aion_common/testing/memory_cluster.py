@@ -2,7 +2,7 @@
 
 Synchronous and deterministic; nothing here waits. `MemoryLog` is the view that the system takes of it; tests use the
 cluster itself to look into partitions, to move members and to inject faults. What is left out: compaction, replicas,
-retention, and duplicates by sequence number.
+retention, and duplicates of batches before the newest.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from aion_common.clock import Clock
 from aion_common.errors import Fenced, Unavailable
-from aion_common.kafka.api import PRODUCER_EPOCH_MAX, Appended, KeyValue, LogRecord, ProducerIdentity, Topic, Write
+from aion_common.kafka.api import PRODUCER_EPOCH_MAX, Appended, Headers, KeyValue, LogRecord, ProducerIdentity, Topic, Write
 from aion_common.testing.memory_group import MemoryGroup
 
 
@@ -36,8 +36,11 @@ class StillClock:
 
 @dataclass(slots=True)
 class _ProducerState:
+    """`newest`: sequence number, size and answer of its newest batch here."""
+
     epoch: int
     next_sequence: int
+    newest: tuple[int, int, Appended] | None = None
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class MemoryCluster:
         self._producer_ids = 1000
         self._groups: dict[tuple[str, str], MemoryGroup] = {}
         self._faults: dict[tuple[str, int], list[Fault]] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     # What tests do to it.
 
@@ -85,6 +88,11 @@ class MemoryCluster:
     def fail_next_append(self, topic: str, partition: int, fault: Fault) -> None:
         """The next append, send or commit that writes to this partition raises Unavailable. Several queue up."""
         self._faults.setdefault((topic, partition), []).append(fault)
+
+    def heal(self) -> None:
+        """No injected fault is left."""
+        self.reachable = True
+        self._faults.clear()
 
     def forget_producer(self, transactional_id: str) -> None:
         """As a broker does 7 days after the last transaction: the next claim gets another producer id, epoch 0."""
@@ -146,17 +154,27 @@ class MemoryCluster:
         return identity
 
     def append(
-        self, topic: str, partition: int, identity: ProducerIdentity, sequence: int, records: Sequence[KeyValue]
+        self,
+        topic: str,
+        partition: int,
+        identity: ProducerIdentity,
+        sequence: int,
+        records: Sequence[KeyValue],
+        headers: Headers = (),
     ) -> Appended:
         """One idempotent batch. Raises Fenced for an epoch older than the newest seen here, Unavailable by fault."""
         there = self.partition(topic, partition)
         fault = self._take_fault(topic, partition)
         if fault is Fault.NOT_APPLIED:
             raise Unavailable("injected: not applied")
-        _check_producer(there, identity, sequence)
-        appended = self._put(there, records)
-        there.producers[identity.producer_id] = _ProducerState(identity.producer_epoch, sequence + len(records))
-        self.notify()
+        _check_epoch(there, identity)
+        appended = _repeated(there, identity, sequence, len(records))
+        if appended is None:
+            _check_sequence(there, identity, sequence)
+            appended = self._put(there, [(key, value, headers) for key, value in records])
+            newest = (sequence, len(records), appended)
+            there.producers[identity.producer_id] = _ProducerState(identity.producer_epoch, sequence + len(records), newest)
+            self.notify(topic)
         if fault is Fault.APPLIED:
             raise Unavailable("injected: applied")
         return appended
@@ -178,7 +196,7 @@ class MemoryCluster:
         """Commit the producer's open transaction, if any: each of its partitions gets a control record."""
         for there, _ in self._end_open(producer_id):
             there.slots.append(None)
-        self.notify()
+        self.notify(*self.topics)
 
     def abort_open(self, producer_id: int) -> None:
         """Abort the producer's open transaction, if any: what it wrote vanishes, its offsets stay used."""
@@ -186,7 +204,7 @@ class MemoryCluster:
             for offset in written:
                 there.slots[offset - there.start] = None
             there.slots.append(None)
-        self.notify()
+        self.notify(*self.topics)
 
     def _end_open(self, producer_id: int) -> list[tuple[MemoryPartition, list[int]]]:
         touched = [there for there in self._partitions.values() if producer_id in there.open]
@@ -199,17 +217,17 @@ class MemoryCluster:
             _check_epoch(there, identity)
         for topic, partition in _targets(writes):
             there = self.partition(topic, partition)
-            batch = [(w.key, w.value) for w in writes if (w.topic, w.partition) == (topic, partition)]
+            batch = [(w.key, w.value, w.headers) for w in writes if (w.topic, w.partition) == (topic, partition)]
             base = bases[topic, partition] = self._put(there, batch).base_offset
             there.open.setdefault(identity.producer_id, []).extend(range(base, there.end))
             there.producers[identity.producer_id] = _ProducerState(identity.producer_epoch, 0)
-        self.notify()
+        self.notify(*self.topics)
         return bases
 
-    def _put(self, there: MemoryPartition, records: Sequence[KeyValue]) -> Appended:
+    def _put(self, there: MemoryPartition, records: Sequence[tuple[bytes | None, bytes | None, Headers]]) -> Appended:
         appended = Appended(base_offset=there.end, timestamp_ms=self.clock.now_ms())
-        for key, value in records:
-            record = LogRecord(offset=there.end, timestamp_ms=appended.timestamp_ms, key=key, value=value)
+        for key, value, headers in records:
+            record = LogRecord(offset=there.end, timestamp_ms=appended.timestamp_ms, key=key, value=value, headers=headers)
             there.slots.append(record)
         return appended
 
@@ -219,20 +237,22 @@ class MemoryCluster:
 
     # Waiting for a change.
 
-    def notify(self) -> None:
-        """Wake every reader that waits."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def notify(self, *topics: str) -> None:
+        """Wake every reader of these topics that waits."""
+        for topic in topics:
+            for waiter in self._waiters.get(topic, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
 
-    async def changed(self) -> None:
+    async def changed(self, topic: str) -> None:
         """Returns after the next `notify`."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        waiters = self._waiters.setdefault(topic, set())
+        waiters.add(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            waiters.discard(waiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +281,15 @@ def _check_epoch(there: MemoryPartition, identity: ProducerIdentity) -> None:
         raise Fenced(f"epoch {identity.producer_epoch} of {identity.producer_id} is older than {state.epoch}")
 
 
-def _check_producer(there: MemoryPartition, identity: ProducerIdentity, sequence: int) -> None:
-    _check_epoch(there, identity)
+def _repeated(there: MemoryPartition, identity: ProducerIdentity, sequence: int, count: int) -> Appended | None:
+    """The answer of the producer's newest batch, if this is that batch once more: told by its numbers, whatever is in it."""
+    state = there.producers.get(identity.producer_id)
+    if state is None or state.newest is None or state.epoch != identity.producer_epoch:
+        return None
+    return state.newest[2] if state.newest[:2] == (sequence, count) else None
+
+
+def _check_sequence(there: MemoryPartition, identity: ProducerIdentity, sequence: int) -> None:
     state = there.producers.get(identity.producer_id)
     if state is None:
         return

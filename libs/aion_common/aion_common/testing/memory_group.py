@@ -28,10 +28,10 @@ class MemoryGroup:
         else:
             self._rebalance()
 
-    def silence(self, member_id: str, on_assigned: OnAssigned) -> None:
-        """Tell this callback no more; the place stays. Harmless if the place was taken over since."""
+    def leave(self, member_id: str, on_assigned: OnAssigned) -> None:
+        """Give the place up. Harmless if it was taken over since."""
         if self._told.get(member_id) == on_assigned:
-            self._told[member_id] = _tell_nobody
+            self.remove(member_id)
 
     def remove(self, member_id: str) -> None:
         """End the member's session."""
@@ -43,7 +43,3 @@ class MemoryGroup:
         self._held = balance(self._partitions, {member: self.held(member) for member in self._told})
         for member, tell in sorted(self._told.items()):
             tell(self._held[member])
-
-
-def _tell_nobody(_partitions: frozenset[int]) -> None:
-    return

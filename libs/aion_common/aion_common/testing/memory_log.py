@@ -12,6 +12,7 @@ from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import (
     Appended,
     FencedAppender,
+    Headers,
     KeyValue,
     LogRecord,
     Membership,
@@ -44,6 +45,21 @@ class MemoryLog:
         """See `Log`."""
         await self._turn()
         return self.cluster.partition(topic, partition).start
+
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int | None:
+        """See `Log`."""
+        await self._turn()
+        records = self.cluster.records(topic, partition)
+        return next((record.offset for record in records if record.timestamp_ms >= time_ms), None)
+
+    async def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """See `Log`."""
+        await self._turn()
+        there = self.cluster.partition(topic, partition)
+        if before_offset > there.end:
+            raise Unavailable(f"{topic} partition {partition} ends at {there.end}, before {before_offset}")
+        if before_offset > there.start:
+            self.cluster.trim(topic, partition, before_offset)
 
     async def reader(self, topic: str) -> Reader:
         """See `Log`."""
@@ -111,7 +127,7 @@ class _MemoryReader:
     def assign(self, positions: Mapping[int, int]) -> None:
         self._next = dict(positions)
         self._paused.clear()
-        self._cluster.notify()
+        self._cluster.notify(self._topic)
 
     async def read(self, *, wait_ms: int, records_max: int) -> Mapping[int, Sequence[LogRecord]]:
         assert records_max > 0, "a read asks for something"
@@ -124,7 +140,7 @@ class _MemoryReader:
                     self._next = after
                     if taken or after != before or not wait_ms:
                         return taken
-                    await self._cluster.changed()
+                    await self._cluster.changed(self._topic)
         except TimeoutError:
             return {}
 
@@ -159,7 +175,7 @@ class _MemoryReader:
 
     def resume(self, partition: int) -> None:
         self._paused.discard(partition)
-        self._cluster.notify()
+        self._cluster.notify(self._topic)
 
     async def close(self) -> None:
         self._next = {}
@@ -171,13 +187,13 @@ class _MemorySender:
         self._identity = ProducerIdentity(producer_id=cluster.new_producer_id(), producer_epoch=0)
         self._sequences: dict[tuple[str, int], int] = {}
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyValue]) -> int:
+    async def send(self, topic: str, partition: int, records: Sequence[KeyValue], headers: Headers = ()) -> int:
         assert records, "a send has records"
         await asyncio.sleep(0)
         self._cluster.check_reachable()
         sequence = self._sequences.get((topic, partition), 0)
         try:
-            appended = self._cluster.append(topic, partition, self._identity, sequence, records)
+            appended = self._cluster.append(topic, partition, self._identity, sequence, records, headers)
         except AionError:
             # Whether it was applied is unknown, so the next send is a producer of its own.
             self._identity = ProducerIdentity(producer_id=self._cluster.new_producer_id(), producer_epoch=0)
@@ -270,4 +286,4 @@ class _MemoryMembership:
         await asyncio.Event().wait()
 
     async def close(self) -> None:
-        self._group.silence(self._member_id, self._on_assigned)
+        self._group.leave(self._member_id, self._on_assigned)
