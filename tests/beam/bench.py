@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aion_beam.frames import Input, Outcome, RunInfo, Signal, Turn, Wait
+from aion_beam.frames import Cancel, Input, Outcome, RunInfo, Signal, Turn, Wait
 from aion_beam.pool import Activation, Package, PackageKey, StartSpec, VmPool
 from aion_beam.replay import Replay
 from aion_common.ids import Namespace, Version, WorkflowType
@@ -65,14 +65,21 @@ class Bench:
     shelf: Shelf
 
     def start(self, function: str, argument: bytes = b"null", *turns: Turn) -> Activation:
+        return self.pool.start_run(KEY, self.spec(function, argument, *turns))
+
+    def spec(self, function: str, argument: bytes = b"null", *turns: Turn) -> StartSpec:
+        """A run from its beginning, or with these turns."""
         replay = Replay(argument=argument, turns=turns or (turn(1),))
         info = RunInfo(
             namespace="default", workflow_id="order-1", run_id="ab" * 16, workflow_type=function, version=KEY.version
         )
-        return self.pool.start_run(KEY, StartSpec(workflow_type=WorkflowType(function), info=info, replay=replay))
+        return StartSpec(workflow_type=WorkflowType(function), info=info, replay=replay)
 
     def signal(self, activation: Activation, seq: int, name: str, payload: bytes = b"null") -> None:
         self.pool.deliver(activation, seq, 1000 * seq, [sig(name, payload)])
+
+    def cancel(self, activation: Activation, seq: int, reason: str | None = "why") -> None:
+        self.pool.deliver(activation, seq, 1000 * seq, [Cancel(reason=reason)])
 
     async def next(self, activation: Activation) -> Outcome:
         return await self.listener.next(activation)

@@ -10,7 +10,7 @@ import pytest
 from aion_beam.host_build import Host, build_host
 from aion_beam.pool import VmPool
 from aion_beam.port import VmLimits
-from aion_common.limits import MIB, VM_IDLE_MS, VM_MEMORY_BYTES_MAX
+from aion_common.limits import MIB, QUERY_MS_MAX, VM_IDLE_MS, VM_MEMORY_BYTES_MAX
 from beam.bench import FIXTURES, Bench, Listener, Shelf, package_of
 
 
@@ -31,12 +31,16 @@ def beams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @contextlib.asynccontextmanager
 async def running_bench(
-    host: Host, beams: dict[str, bytes], idle_ms: int, memory_bytes_max: int = VM_MEMORY_BYTES_MAX
+    host: Host,
+    beams: dict[str, bytes],
+    idle_ms: int,
+    memory_bytes_max: int = VM_MEMORY_BYTES_MAX,
+    query_ms_max: int = QUERY_MS_MAX,
 ) -> AsyncIterator[Bench]:
     """A pool that runs until the block is left."""
     shelf = Shelf(package_of(beams, "flows"))
     listener = Listener()
-    vm_limits = VmLimits(heap_bytes_max=8 * 1024 * 1024, ping_ms=200, memory_bytes_max=memory_bytes_max)
+    vm_limits = VmLimits(heap_bytes_max=8 * MIB, ping_ms=200, memory_bytes_max=memory_bytes_max, query_ms_max=query_ms_max)
     pool = VmPool(host, shelf, listener, vm_limits=vm_limits, idle_ms=idle_ms)
     running = asyncio.create_task(pool.run())
     yield Bench(pool, listener, shelf)
@@ -62,4 +66,11 @@ async def impatient_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[
 async def tight_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
     """Kills VMs that hold more than 200 MiB."""
     async with running_bench(host, beams, VM_IDLE_MS, 200 * MIB) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def hasty_bench(host: Host, beams: dict[str, bytes]) -> AsyncIterator[Bench]:
+    """Gives queries up after half a second."""
+    async with running_bench(host, beams, VM_IDLE_MS, query_ms_max=500) as bench:
         yield bench

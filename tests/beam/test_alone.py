@@ -3,24 +3,15 @@
 import os
 import signal
 
-from aion_beam.frames import Completed, RunInfo, Waiting
-from aion_beam.pool import StartSpec
-from aion_beam.replay import Replay
-from aion_common.ids import WorkflowType
-from beam.bench import KEY, Bench, turn
+from aion_beam.frames import Completed, Waiting
+from beam.bench import KEY, Bench
 from support import eventually
-
-
-def spec(function: str) -> StartSpec:
-    """A run from its beginning."""
-    info = RunInfo(namespace="default", workflow_id="w", run_id="ab" * 16, workflow_type=function, version=KEY.version)
-    return StartSpec(workflow_type=WorkflowType(function), info=info, replay=Replay(argument=b"null", turns=(turn(1),)))
 
 
 async def test_a_run_alone_has_a_vm_of_its_own(bench: Bench) -> None:
     parked = bench.start("park")
     await bench.next(parked)
-    alone = bench.pool.start_alone(KEY, spec("park"))
+    alone = bench.pool.start_alone(KEY, bench.spec("park"))
     assert isinstance(await bench.next(alone), Waiting)
     (shared,) = bench.pool.vm_pids().values()
     os.kill(shared, signal.SIGKILL)
@@ -31,7 +22,7 @@ async def test_a_run_alone_has_a_vm_of_its_own(bench: Bench) -> None:
 
 
 async def test_the_vm_of_a_run_alone_does_not_come_again(bench: Bench) -> None:
-    alone = bench.pool.start_alone(KEY, spec("halts"))
+    alone = bench.pool.start_alone(KEY, bench.spec("halts"))
     gone, _ = await bench.listener.gone.get()
     assert gone == [alone]
     assert bench.pool.vm_pids() == {}
@@ -39,7 +30,7 @@ async def test_the_vm_of_a_run_alone_does_not_come_again(bench: Bench) -> None:
 
 
 async def test_more_suspects_than_places_wait_for_one(bench: Bench) -> None:
-    suspects = [bench.pool.start_alone(KEY, spec("answer")) for _ in range(7)]
+    suspects = [bench.pool.start_alone(KEY, bench.spec("answer")) for _ in range(7)]
     for suspect in suspects:
         assert isinstance(await bench.next(suspect), Completed)
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import structlog.testing
+from prometheus_client import REGISTRY
 
 from aion_beam.frames import CaughtUp, Completed
 from aion_beam.pool import PackageKey
-from aion_common.errors import BadPackage, Unavailable
+from aion_common.errors import BadPackage, Unavailable, VmDied
 from aion_common.ids import Version
-from beam.bench import KEY, Bench, turn, waits_for
+from beam.bench import KEY, Bench, sig, turn, waits_for
 from support import eventually
 
 
@@ -51,6 +52,20 @@ async def test_a_vm_that_does_not_answer_is_killed(bench: Bench) -> None:
     lost, _ = await bench.listener.gone.get()
     assert lost == [run]
     assert isinstance(await bench.run("answer"), Completed)
+
+
+async def test_what_a_vm_does_not_take_is_counted_until_it_dies(bench: Bench) -> None:
+    run = bench.start("count")
+    await bench.next(run)
+    os.kill(bench.pool.vm_pids()[KEY], signal.SIGSTOP)
+    bench.pool.deliver(run, 42, 42_000, [sig("one", b"x" * 200_000) for _ in range(40)])
+    await eventually(lambda: bytes_waiting() > 1_000_000)
+    await bench.listener.gone.get()
+    assert bytes_waiting() == 0
+
+
+def bytes_waiting() -> float:
+    return REGISTRY.get_sample_value("aion_vm_bytes_waiting") or 0
 
 
 async def test_a_vm_with_nothing_but_busy_runs_answers_its_pings(bench: Bench) -> None:
@@ -122,6 +137,29 @@ async def test_a_stopped_version_says_nothing_more(bench: Bench) -> None:
     assert await bench.settled(run)
     assert bench.listener.gone.empty()
     assert bench.pool.vm_pids()[KEY] != pid
+
+
+async def test_a_version_is_stopped_with_its_suspects_and_what_waits(bench: Bench) -> None:
+    deaths = REGISTRY.get_sample_value("aion_vm_deaths_total")
+    shared = bench.start("park")
+    alone = bench.pool.start_alone(KEY, bench.spec("park"))
+    for run in (shared, alone):
+        await bench.next(run)
+    assert vms_of(KEY) == 2
+    waiting = bench.pool.start_alone(KEY, bench.spec("answer"))
+    question = bench.pool.query(waiting, "stage", b"null")
+    bench.pool.stop_version(KEY)
+    with pytest.raises(VmDied):
+        await question
+    await eventually(lambda: vms_of(KEY) is None)
+    assert bench.pool.vm_pids() == {}
+    assert all(bench.listener.is_quiet(run) for run in (shared, alone, waiting))
+    assert bench.listener.gone.empty()
+    assert REGISTRY.get_sample_value("aion_vm_deaths_total") == deaths
+
+
+def vms_of(key: PackageKey) -> float | None:
+    return REGISTRY.get_sample_value("aion_vms", {"version": key.version})
 
 
 async def test_what_a_run_prints_is_logged(bench: Bench) -> None:

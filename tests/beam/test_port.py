@@ -77,10 +77,24 @@ async def test_a_vm_ends_with_the_process_that_started_it(host: Host, state: str
     await eventually(lambda: not is_alive(pid))
 
 
+async def test_a_vm_whose_end_is_interrupted_is_gone_all_the_same(host: Host) -> None:
+    vm = await Vm.start(host, VmListener())
+    async with asyncio.TaskGroup() as group:
+        closing = group.create_task(vm.close())
+        await asyncio.wait([closing], timeout=0)
+        closing.cancel()
+    assert closing.cancelled()
+    assert is_reaped(vm.pid)
+
+
 async def refused(vm: Vm) -> bool:
     with pytest.raises(VmDied):
         await vm.request(lambda request: [Ping(request=request)])
     return True
+
+
+def is_reaped(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 def is_alive(pid: int) -> bool:

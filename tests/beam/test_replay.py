@@ -1,13 +1,22 @@
 """From the records of a run to the turns that a VM replays."""
 
-from aion_beam.frames import History, RunInfo, Signal, Start, Turn, Wait
+from aion_beam.frames import Cancel, History, Input, RunInfo, Signal, Start, Turn, Wait
 from aion_beam.replay import replay_of, start_records
 from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.common import json_payload
-from aion_common.records.events import Event, HistoryRecord, RunStarted, SignalReceived, TurnEnded, WaitKind
+from aion_common.records.events import (
+    Event,
+    HistoryRecord,
+    RunCancelRequested,
+    RunStarted,
+    SignalReceived,
+    TurnEnded,
+    WaitKind,
+)
 
 STARTED = RunStarted(workflow_type=WorkflowType("order"), version=Version("0" * 64), input=json_payload(b"[7]"))
 GO = SignalReceived(name="go", payload=json_payload(b"1"))
+STOP = RunCancelRequested(reason="why", deadline_ms=60_000)
 BARE = SignalReceived(name="bare", payload=None)
 
 
@@ -38,6 +47,19 @@ def test_inputs_are_given_at_the_turn_that_observed_them() -> None:
     )
 
 
+def test_a_request_to_cancel_is_an_input_in_its_order() -> None:
+    records = history(STARTED, waits(1, "go"), BARE, STOP, GO, waits(4, "undo"))
+    assert replay_of(records).turns[1:] == (
+        Turn(
+            observed_seq=4,
+            now_ms=400,
+            inputs=(signal("bare", b"null"), Cancel(reason="why")),
+            end=Wait(kind=WaitKind.SIGNAL, name="undo"),
+        ),
+        Turn(observed_seq=5, now_ms=500, inputs=(signal("go", b"1"),), end=None),
+    )
+
+
 def test_a_run_that_waits_has_no_live_turn() -> None:
     replay = replay_of(history(STARTED, waits(1, "go")))
     assert [turn.end for turn in replay.turns] == [Wait(kind=WaitKind.SIGNAL, name="go")]
@@ -56,8 +78,8 @@ def test_a_signal_recorded_during_a_turn_comes_after_it() -> None:
 
 
 def test_what_is_cut_into_records_is_all_there_in_order() -> None:
-    events: list[Event] = [STARTED]
-    for seq in range(2, 60, 2):
+    events: list[Event] = [STARTED, STOP]
+    for seq in range(3, 61, 2):
         events += [SignalReceived(name=f"n{seq}", payload=json_payload(b"x" * seq * 20)), waits(seq, None)]
     events += [SignalReceived(name=f"last{n}", payload=json_payload(b"y" * 700)) for n in range(9)]
     replay = replay_of(history(*events))
@@ -71,7 +93,7 @@ def test_what_is_cut_into_records_is_all_there_in_order() -> None:
             assert isinstance(record, History)
             pieces += record.turns
         turns: list[Turn] = []
-        given: tuple[Signal, ...] = ()
+        given: tuple[Input, ...] = ()
         for piece in pieces:
             given += piece.inputs
             if isinstance(piece, Turn):

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from aion_beam.frame_codec import FrameReader, encode_frames, encode_record, parts_of
 from aion_beam.frames import (
     Answer,
+    Cancel,
+    Cancelled,
     CaughtUp,
     Check,
     Completed,
     Deliver,
     Diverged,
     Failed,
-    FrameReader,
     FromVm,
     History,
     Kill,
@@ -20,6 +22,9 @@ from aion_beam.frames import (
     PartOfTurn,
     Ping,
     Pong,
+    Queried,
+    Query,
+    QueryFailed,
     Ready,
     RunInfo,
     Signal,
@@ -28,9 +33,6 @@ from aion_beam.frames import (
     Turn,
     Wait,
     Waiting,
-    encode_frames,
-    encode_record,
-    parts_of,
 )
 from aion_beam.host_build import build_host
 from aion_common import limits
@@ -58,11 +60,22 @@ TO_VM: list[tuple[str, ToVm]] = [
     ("history", History(activation=65_536, turns=(SECOND, PART, LIVE), more=True)),
     ("deliver", Deliver(activation=2**33, observed_seq=5, now_ms=1_700_000_000_000, inputs=(SIGNAL,), more=False)),
     ("kill", Kill(activation=128)),
+    (
+        "deliver_cancel",
+        Deliver(
+            activation=1,
+            observed_seq=6,
+            now_ms=1_700_000_000_000,
+            inputs=(Cancel(reason="grün"), Cancel(reason=None)),
+            more=False,
+        ),
+    ),
     ("ping", Ping(request=0)),
+    ("query", Query(activation=1, query=300, name="grün", arguments=b'{"n":1}')),
 ]
 
 FROM_VM: list[tuple[str, FromVm]] = [
-    ("ready", Ready(protocol=1, otp_release="25")),
+    ("ready", Ready(protocol=2, otp_release="25")),
     ("answer_ok", Answer(request=300, ok=True, value=["25", True, ["order:run/1 calls erlang:now/0"]])),
     ("answer_error", Answer(request=7, ok=False, value="the module order does not load: badfile")),
     ("waiting_signal", Waiting(activation=1, observed_seq=3, kind=WaitKind.SIGNAL, name="grün")),
@@ -70,6 +83,10 @@ FROM_VM: list[tuple[str, FromVm]] = [
     ("completed", Completed(activation=65_536, observed_seq=70_000, json=b'{"total":1.5}')),
     ("failed", Failed(activation=1, observed_seq=3, kind="error", message="no stock", details=b'"no stock"')),
     ("failed_limit", Failed(activation=1, observed_seq=3, kind="limit", message="heap", details=None)),
+    ("cancelled", Cancelled(activation=1, observed_seq=7, reason="grün")),
+    ("cancelled_bare", Cancelled(activation=1, observed_seq=7, reason=None)),
+    ("queried", Queried(activation=1, query=300, answer=b'{"n":1}')),
+    ("queried_failed", Queried(activation=1, query=301, answer=QueryFailed(message="no such query"))),
     ("diverged", Diverged(activation=1, expected="the run waits in a receive", found="the run completes")),
     ("caught_up", CaughtUp(activation=2**33)),
     ("pong", Pong(request=0)),

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aion_beam.frames import Answer, Check, ToVm, parts_of
+from aion_beam.frame_codec import parts_of
+from aion_beam.frames import Answer, Check, ToVm
 from aion_beam.host_build import Host
 from aion_beam.port import Vm, VmLimits, VmListener
 from aion_common.errors import BadPackage, Unavailable, VmDied

@@ -1,26 +1,11 @@
-"""Records between Python and the host inside a VM, and their bytes. Pure; schemas/beam/frames.md is the contract.
+"""Records between Python and the host inside a VM. Pure data; schemas/beam/frames.md is the contract.
 
-A frame is four bytes of length (big endian) and a MessagePack array of records. `encode_frames` keeps every frame within
-`limits.FRAME_BYTES_MAX`; `FrameReader` refuses a larger one before it is read. The Erlang twin is aion_frames.erl; golden
-frames in schemas/golden/frames hold both to the same bytes. The one module that touches msgpack.
+`aion_beam.frame_codec` has their bytes. The Erlang twin is aion_frames.erl.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
-import msgpack
-
-from aion_common import limits
-from aion_common.errors import BadRecord
 from aion_common.records.events import WaitKind
-
-PROTOCOL = 1
-
-PART_BYTES_MAX = limits.FRAME_BYTES_MAX // 4
-"""Modules are cut into parts of this size, and turns travel in records of about this size: four fit into a frame."""
-
-_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +16,14 @@ class Signal:
     payload: bytes
 
 
-Input = Signal
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """An input: `{aion_cancelled, Reason}` is raised in the run's next call that may wait; `reason` None is `undefined`."""
+
+    reason: str | None
+
+
+Input = Signal | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +133,17 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Call the workflow's `handle_query` beside the run, once its replay has caught up; answered by `Queried` if the
+    activation lives so long. `arguments`: JSON text."""
+
+    activation: int
+    query: int
+    name: str
+    arguments: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
     """The VM has booted."""
 
@@ -188,6 +191,15 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The run did not catch what a request to cancel raised. Nothing more is sent."""
+
+    activation: int
+    observed_seq: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diverged:
     """The code did not do what the history says, both as sentences. The process is gone, nothing more is sent."""
 
@@ -210,147 +222,26 @@ class Pong:
     request: int
 
 
-ToVm = Load | Check | Start | History | Deliver | Kill | Ping
-Outcome = Waiting | Completed | Failed | Diverged | CaughtUp
-FromVm = Ready | Answer | Outcome | Pong
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryFailed:
+    """Why a query has no answer, as a sentence."""
+
+    message: str
 
 
-def parts_of(modules: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """The modules in parts of at most `PART_BYTES_MAX`; parts of one module follow one another."""
-    for name, beam in modules:
-        for begin in range(0, max(len(beam), 1), PART_BYTES_MAX):
-            yield name, beam[begin : begin + PART_BYTES_MAX]
+QueryAnswer = bytes | QueryFailed
+"""JSON text, or why there is none."""
 
 
-def encode_record(record: ToVm) -> bytes:
-    """One record, not yet in a frame."""
-    packed: bytes = msgpack.packb(_row(record))
-    return packed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queried:
+    """The answer to `Query`."""
+
+    activation: int
+    query: int
+    answer: QueryAnswer
 
 
-def encode_frames(records: Sequence[bytes]) -> bytes:
-    """The encoded records in order, in as few frames as the limit allows. A single record must fit into one."""
-    out = bytearray()
-    begin = 0
-    size = 0
-    for index, record in enumerate(records):
-        assert len(record) + 5 <= limits.FRAME_BYTES_MAX, "a record is larger than a frame; it should have been cut"
-        if size and size + len(record) + 5 > limits.FRAME_BYTES_MAX:
-            _append_frame(out, records[begin:index])
-            begin, size = index, 0
-        size += len(record)
-    if begin < len(records):
-        _append_frame(out, records[begin:])
-    return bytes(out)
-
-
-def _append_frame(out: bytearray, records: Sequence[bytes]) -> None:
-    body = msgpack.Packer().pack_array_header(len(records)) + b"".join(records)
-    out += len(body).to_bytes(_LENGTH_BYTES, "big")
-    out += body
-
-
-def _row(record: ToVm) -> list[object]:  # noqa: PLR0911 - one line for each kind of record
-    match record:
-        case Load(request=request, modules=modules, more=more):
-            return [1, request, modules, more]
-        case Check(request=request, modules=modules, more=more):
-            return [2, request, modules, more]
-        case Start():
-            info = record.info
-            named = {
-                "namespace": info.namespace,
-                "workflow_id": info.workflow_id,
-                "run_id": info.run_id,
-                "workflow_type": info.workflow_type,
-                "version": info.version,
-            }
-            turns = [_turn_row(turn) for turn in record.turns]
-            return [
-                3,
-                record.activation,
-                record.module,
-                record.function,
-                record.argument,
-                named,
-                turns,
-                record.more,
-            ]
-        case History(activation=activation, turns=turns_given, more=more):
-            return [4, activation, [_turn_row(turn) for turn in turns_given], more]
-        case Deliver():
-            inputs = _input_rows(record.inputs)
-            return [5, record.activation, record.observed_seq, record.now_ms, inputs, record.more]
-        case Kill(activation=activation):
-            return [6, activation]
-        case Ping(request=request):
-            return [7, request]
-        case _:
-            assert_never(record)
-
-
-def _turn_row(turn: Turn | PartOfTurn) -> list[object]:
-    end: list[object] | None
-    if isinstance(turn, PartOfTurn):
-        end = ["more"]
-    else:
-        end = None if turn.end is None else ["wait", turn.end.kind.value, turn.end.name]
-    return [turn.observed_seq, turn.now_ms, _input_rows(turn.inputs), end]
-
-
-def _input_rows(inputs: Iterable[Input]) -> list[list[object]]:
-    return [["signal", signal.name, signal.payload] for signal in inputs]
-
-
-class FrameReader:
-    """Cuts a stream of bytes into frames, whatever the pieces it comes in."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[FromVm]:
-        """The records that are complete now, in order. Raises BadRecord; the stream is of no use after it."""
-        self._buffer += data
-        records: list[FromVm] = []
-        begin = 0
-        while len(self._buffer) - begin >= _LENGTH_BYTES:
-            body = begin + _LENGTH_BYTES
-            length = int.from_bytes(self._buffer[begin:body], "big")
-            if length > limits.FRAME_BYTES_MAX:
-                raise BadRecord(f"a frame of {length} bytes, over the limit of {limits.FRAME_BYTES_MAX}")
-            if len(self._buffer) - body < length:
-                break
-            records += decode_frame(bytes(self._buffer[body : body + length]))
-            begin = body + length
-        del self._buffer[:begin]
-        return records
-
-
-def decode_frame(body: bytes) -> list[FromVm]:
-    """The records of one frame, without its length. Raises BadRecord."""
-    try:
-        return [_record(row) for row in msgpack.unpackb(body)]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise BadRecord(f"a frame of the VM cannot be read: {error}") from error
-
-
-def _record(row: list[object]) -> FromVm:  # noqa: PLR0911 - one line for each kind of record
-    match row:
-        case [66, int(activation), int(seq), str(kind), (str() | None) as name]:
-            return Waiting(activation=activation, observed_seq=seq, kind=WaitKind(kind), name=name)
-        case [67, int(activation), int(seq), bytes(json)]:
-            return Completed(activation=activation, observed_seq=seq, json=json)
-        case [68, int(activation), int(seq), str(kind), str(text), (bytes() | None) as details]:
-            return Failed(activation=activation, observed_seq=seq, kind=kind, message=text, details=details)
-        case [69, int(activation), str(expected), str(found)]:
-            return Diverged(activation=activation, expected=expected, found=found)
-        case [70, int(activation)]:
-            return CaughtUp(activation=activation)
-        case [71, int(request)]:
-            return Pong(request=request)
-        case [64, int(protocol), str(release)]:
-            return Ready(protocol=protocol, otp_release=release)
-        case [65, int(request), ("ok" | "error") as verdict, value]:
-            return Answer(request=request, ok=verdict == "ok", value=value)
-        case _:
-            raise ValueError(f"no record has the form {str(row)[:200]}")
+ToVm = Load | Check | Start | History | Deliver | Kill | Ping | Query
+Outcome = Waiting | Completed | Failed | Cancelled | Diverged | CaughtUp
+FromVm = Ready | Answer | Outcome | Pong | Queried

@@ -6,6 +6,7 @@ and nothing more comes for them, so the caller starts the runs again, by replay.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,27 +15,31 @@ from typing import Protocol
 import structlog
 
 from aion_beam.frames import (
-    Answer,
+    Cancelled,
     CaughtUp,
     Completed,
     Diverged,
     Failed,
     Input,
     Kill,
-    Load,
     Outcome,
+    QueryAnswer,
     RunInfo,
     ToVm,
     Waiting,
-    parts_of,
 )
 from aion_beam.host_build import Host
+from aion_beam.loading import load_modules
+from aion_beam.packages import Package, PackageKey, PackageSource
 from aion_beam.port import Vm, VmLimits, VmListener
+from aion_beam.queries import Queries, gone
 from aion_beam.replay import Replay, deliver_records, start_records
-from aion_common.errors import AionError, BadPackage, VmDied
-from aion_common.ids import Namespace, Version, WorkflowType
+from aion_common.errors import AionError, BadPackage
+from aion_common.ids import Version, WorkflowType
 from aion_common.limits import VM_IDLE_MS
-from aion_common.metrics import VM_DEATHS
+from aion_common.metrics import VM_DEATHS, VMS
+
+__all__ = ["Activation", "Package", "PackageKey", "PackageSource", "PoolListener", "StartSpec", "VmPool"]
 
 _log = structlog.get_logger(__name__)
 
@@ -51,33 +56,6 @@ LIVED_S = 5.0
 ALONE_VMS_MAX = 4
 """VMs of single runs at once: each costs a process, and suspects are rare."""
 
-LOAD_MS = 30_000
-"""Loading the modules of the largest package takes a few seconds on a busy machine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageKey:
-    """Packages, and so VMs, are per namespace and version."""
-
-    namespace: Namespace
-    version: Version
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
-    """What a VM needs of a package: `(name, beam)` of its modules; workflow type -> (module, function)."""
-
-    modules: tuple[tuple[str, bytes], ...]
-    entries: Mapping[WorkflowType, tuple[str, str]]
-
-
-class PackageSource(Protocol):
-    """Where packages come from."""
-
-    async def fetch(self, key: PackageKey) -> Package:
-        """The package. Raises Unavailable or BadPackage: asked again after either, with back-off. Its runs wait meanwhile: the
-        catalog has loaded what it accepted, so a package that is of no use here is this machine's fault, not the run's."""
-
 
 class PoolListener(Protocol):
     """Who is told. Called from the event loop, never from within a call to the pool."""
@@ -85,7 +63,7 @@ class PoolListener(Protocol):
     def on_outcome(self, activation: Activation, outcome: Outcome) -> None:
         """A turn ended. `outcome.observed_seq` says what the run had been given: maybe less than was delivered last.
 
-        After Completed, Failed and Diverged nothing more comes for the activation.
+        After Completed, Failed, Cancelled and Diverged nothing more comes for the activation.
         """
 
     def on_gone(self, activations: Sequence[Activation], reason: str) -> None:
@@ -112,6 +90,7 @@ class _Slot:
     entries: Mapping[WorkflowType, tuple[str, str]] = field(default_factory=dict)
     waiting: dict[Activation, StartSpec] = field(default_factory=dict)
     active: set[Activation] = field(default_factory=set)
+    queries: Queries = field(default_factory=Queries)
     task: asyncio.Task[None] | None = None
     idle: asyncio.TimerHandle | None = None
     back_off_ms: int = BACK_OFF_MS_MIN
@@ -139,6 +118,7 @@ class VmPool:
         self._where: dict[Activation, _Slot] = {}
         self._early: dict[Activation, list[ToVm]] = {}
         self._numbers = count(1)
+        self._vms: Counter[Version] = Counter()
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -194,6 +174,22 @@ class VmPool:
         assert inputs, "a turn begins with inputs"
         self._tell(activation, list(deliver_records(activation, observed_seq, now_ms, inputs)))
 
+    def query(self, activation: Activation, name: str, arguments: bytes) -> asyncio.Future[QueryAnswer]:
+        """Asks the run, beside its process and once its replay has caught up; `arguments` are JSON text.
+
+        Fails with VmDied when the activation is over, or ends before there is an answer: the run may be asked again after it
+        has been brought back. A VM that is up answers within `limits.QUERY_MS_MAX`.
+        """
+        slot = self._where.get(activation)
+        if slot is None:
+            over: asyncio.Future[QueryAnswer] = asyncio.get_running_loop().create_future()
+            over.set_exception(gone())
+            return over
+        answer, question = slot.queries.ask(activation, name, arguments)
+        if question is not None:
+            self._tell(activation, [question])
+        return answer
+
     def kill(self, activation: Activation) -> None:
         """Ends the activation; nothing more comes for it. Harmless to repeat."""
         slot = self._where.get(activation)
@@ -206,13 +202,16 @@ class VmPool:
         self._forget(activation)
 
     def stop_version(self, key: PackageKey) -> None:
-        """Ends the version's VMs at once; nothing more comes for their activations. Harmless to repeat."""
+        """Ends the version's VMs at once, those of single runs too; nothing more comes for their activations, started or still
+        waiting. Harmless to repeat."""
         for slot in [slot for slot in self._slots.values() if slot.key == key]:
             self._stop(slot)
 
     def _stop(self, slot: _Slot) -> None:
         del self._slots[slot.key, slot.alone]
         self._void(slot)
+        if slot.vm is not None:
+            slot.vm.kill()
         if slot.task is not None:
             slot.task.cancel()
 
@@ -259,12 +258,15 @@ class VmPool:
         """One VM, from its start to a pause behind its end. False when it ended before it was of use."""
         events = asyncio.get_running_loop()
         began, served = events.time(), False
+        self._count_vm(slot.key.version, 1)
         try:
             served = await self._serve_once(slot, package)
         except BadPackage as error:
             _log.error("package of no use here", version=slot.key.version, reason=str(error))
         except (AionError, OSError) as error:
             _log.warning("VM unavailable", version=slot.key.version, reason=str(error))
+        finally:
+            self._count_vm(slot.key.version, -1)
         if events.time() - began >= LIVED_S:
             slot.back_off_ms = BACK_OFF_MS_MIN
         if slot.alone is None or not served:
@@ -278,15 +280,15 @@ class VmPool:
     async def _serve_once(self, slot: _Slot, package: Package) -> bool:
         """One life of a VM. False when it ended before it was of use."""
 
-        def gone(reason: str) -> None:
+        def on_gone(reason: str) -> None:
             self._on_gone(slot, reason)
 
-        listener = VmListener(on_outcomes=self._on_outcomes, on_gone=gone)
+        listener = VmListener(on_outcomes=self._on_outcomes, on_queried=slot.queries.answered, on_gone=on_gone)
         vm = await Vm.start(self._host, listener, self._vm_limits)
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(vm.watch(), name=f"watch of VM {vm.pid}")
-                answer = await _load(vm, package)
+                answer = await load_modules(vm, package.modules)
                 if answer is not None and answer.ok:
                     self._up(slot, vm, package)
                 else:
@@ -302,6 +304,14 @@ class VmPool:
         if answer is not None and not answer.ok:
             raise BadPackage(str(answer.value))
         return answer is not None
+
+    def _count_vm(self, version: Version, change: int) -> None:
+        self._vms[version] += change
+        if self._vms[version]:
+            VMS.labels(version).set(self._vms[version])
+        else:
+            del self._vms[version]
+            VMS.remove(version)
 
     def _up(self, slot: _Slot, vm: Vm, package: Package) -> None:
         slot.vm = vm
@@ -343,14 +353,15 @@ class VmPool:
             if activation not in self._where:
                 continue
             match outcome:
-                case Completed() | Failed() | Diverged():
+                case Completed() | Failed() | Cancelled() | Diverged():
                     self._forget(activation)
                 case Waiting() | CaughtUp():
                     pass
             self._listener.on_outcome(activation, outcome)
 
     def _on_gone(self, slot: _Slot, reason: str) -> None:
-        VM_DEATHS.inc()
+        if self._slots.get((slot.key, slot.alone)) is slot:
+            VM_DEATHS.inc()
         slot.vm = None
         lost = sorted(slot.active)
         for activation in lost:
@@ -368,6 +379,7 @@ class VmPool:
         self._early.pop(activation, None)
         if slot is not None:
             slot.active.discard(activation)
+            slot.queries.end(activation)
             self._watch_idle(slot)
 
     def _watch_idle(self, slot: _Slot) -> None:
@@ -381,17 +393,3 @@ class VmPool:
         if not slot.active and not slot.waiting and self._slots.get((slot.key, slot.alone)) is slot:
             _log.info("VM stopped: no run is resident", version=slot.key.version)
             self._stop(slot)
-
-
-async def _load(vm: Vm, package: Package) -> Answer | None:
-    """The VM's answer; None when it died or took too long."""
-    parts = list(parts_of(package.modules))
-
-    def records(request: int) -> list[ToVm]:
-        return [Load(request=request, modules=(part,), more=index < len(parts)) for index, part in enumerate(parts, 1)]
-
-    try:
-        async with asyncio.timeout(LOAD_MS / 1000):
-            return await vm.request(records)
-    except (TimeoutError, VmDied):
-        return None

@@ -20,21 +20,12 @@ from pathlib import Path
 
 import structlog
 
-from aion_beam.frames import (
-    PROTOCOL,
-    Answer,
-    FrameReader,
-    Outcome,
-    Ping,
-    Pong,
-    Ready,
-    ToVm,
-    encode_frames,
-    encode_record,
-)
+from aion_beam.frame_codec import PROTOCOL, FrameReader, encode_frames, encode_record
+from aion_beam.frames import Answer, Outcome, Ping, Pong, Queried, Ready, ToVm
 from aion_beam.host_build import Host
 from aion_common import limits
 from aion_common.errors import BadRecord, Unavailable, VmDied
+from aion_common.metrics import VM_BYTES_WAITING
 
 _log = structlog.get_logger(__name__)
 
@@ -59,13 +50,16 @@ class VmLimits:
     heap_bytes_max: int = limits.RUN_HEAP_BYTES_MAX
     result_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     text_bytes_max: int = limits.REASON_BYTES_MAX
+    query_ms_max: int = limits.QUERY_MS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmListener:
-    """Called from the event loop: with outcomes in the order in which they happened, and once when the VM is gone."""
+    """Called from the event loop: with outcomes in the order in which they happened, with answers to queries, and once when the
+    VM is gone."""
 
     on_outcomes: Callable[[Sequence[Outcome]], None] = field(default=lambda _outcomes: None)
+    on_queried: Callable[[Queried], None] = field(default=lambda _queried: None)
     on_gone: Callable[[str], None] = field(default=lambda _reason: None)
 
 
@@ -141,8 +135,16 @@ class Vm:
         await self._end()
 
     async def _end(self) -> str:
+        """What it said last. A killed process ends within moments: who is cancelled meanwhile stays until then."""
         self.kill()
         self._connection.close()
+        try:
+            return await self._last_words()
+        except asyncio.CancelledError:
+            await self._last_words()
+            raise
+
+    async def _last_words(self) -> str:
         out = b""
         if self._process.stderr is not None:
             out = await self._process.stderr.read(_LOG_LINE_BYTES_MAX)
@@ -201,6 +203,7 @@ class _Connection(asyncio.Protocol):
         self._requests = count(1)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._pong: tuple[int, asyncio.Future[None]] | None = None
+        self._bytes_waiting = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -223,7 +226,7 @@ class _Connection(asyncio.Protocol):
         if outcomes:
             self._listener.on_outcomes(outcomes)
 
-    def _take(self, record: Ready | Answer | Pong) -> None:
+    def _take(self, record: Ready | Answer | Pong | Queried) -> None:
         match record:
             case Ready():
                 self.ready.set_result(record)
@@ -234,6 +237,8 @@ class _Connection(asyncio.Protocol):
             case Pong():
                 if self._pong is not None and self._pong[0] == record.request and not self._pong[1].done():
                     self._pong[1].set_result(None)
+            case Queried():
+                self._listener.on_queried(record)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost("the VM ended" if exc is None else f"the VM ended: {exc}")
@@ -249,6 +254,7 @@ class _Connection(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(VmDied(reason))
         self.close()
+        self._count_waiting(0)
         self._listener.on_gone(reason)
 
     def close(self) -> None:
@@ -266,6 +272,12 @@ class _Connection(asyncio.Protocol):
         out, self._out = self._out, []
         if self._transport is not None and not self.gone.done():
             self._transport.write(encode_frames(out))
+            self._count_waiting(self._transport.get_write_buffer_size())
+
+    def _count_waiting(self, size: int) -> None:
+        """At every frame, so with every ping."""
+        VM_BYTES_WAITING.inc(size - self._bytes_waiting)
+        self._bytes_waiting = size
 
     async def request(self, build: Callable[[int], Iterable[ToVm]]) -> Answer:
         if self.gone.done():
@@ -340,6 +352,7 @@ def _command(host: Host, descriptor: int, vm_limits: VmLimits) -> list[str]:
     numbers = {
         "-aion_fd": descriptor,
         "-aion_heap_bytes": vm_limits.heap_bytes_max,
+        "-aion_query_ms": vm_limits.query_ms_max,
         "-aion_result_bytes": vm_limits.result_bytes_max,
         "-aion_text_bytes": vm_limits.text_bytes_max,
     }

@@ -7,10 +7,11 @@ observed nothing new after a soft wait is the run going on by itself, and has no
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from aion_beam.frame_codec import PART_BYTES_MAX
 from aion_beam.frames import (
-    PART_BYTES_MAX,
+    Cancel,
     Deliver,
     History,
     Input,
@@ -22,7 +23,10 @@ from aion_beam.frames import (
     Wait,
 )
 from aion_common.records.common import Payload
-from aion_common.records.events import HistoryRecord, RunStarted, SignalReceived, TurnEnded
+from aion_common.records.events import HistoryRecord, RunCancelRequested, RunStarted, SignalReceived, TurnEnded
+
+InputEvent = SignalReceived | RunCancelRequested
+"""The events that a run is given between its turns, beside its start."""
 
 _NO_PAYLOAD = b"null"
 
@@ -43,9 +47,15 @@ class Replay:
         return self.turns[-1].observed_seq
 
 
-def input_of(event: SignalReceived) -> Input:
+def input_of(event: InputEvent) -> Input:
     """The event as a run gets it."""
-    return Signal(name=event.name, payload=payload_text(event.payload))
+    match event:
+        case SignalReceived(name=name, payload=payload):
+            return Signal(name=name, payload=payload_text(payload))
+        case RunCancelRequested(reason=reason):
+            return Cancel(reason=reason)
+        case _:
+            assert_never(event)
 
 
 def payload_text(payload: Payload | None) -> bytes:
@@ -59,7 +69,7 @@ def replay_of(records: Sequence[HistoryRecord]) -> Replay:
     started = records[0].event
     assert isinstance(started, RunStarted), "the first event of a run is RunStarted"
     assert all(record.seq == seq for seq, record in enumerate(records, 1)), "the history has no gaps"
-    inputs = [_Given(record.seq, record.recorded_at, input_of(event)) for record, event in _signals(records)]
+    inputs = [_Given(record.seq, record.recorded_at, input_of(event)) for record, event in _inputs(records)]
     turns: list[Turn] = []
     now_ms = records[0].recorded_at
     given = 0
@@ -84,9 +94,9 @@ class _Given(NamedTuple):
     value: Input
 
 
-def _signals(records: Sequence[HistoryRecord]) -> Iterator[tuple[HistoryRecord, SignalReceived]]:
+def _inputs(records: Sequence[HistoryRecord]) -> Iterator[tuple[HistoryRecord, InputEvent]]:
     for record in records:
-        if isinstance(record.event, SignalReceived):
+        if isinstance(record.event, InputEvent):
             yield record, record.event
 
 
@@ -177,5 +187,11 @@ def _cut(inputs: tuple[Input, ...], part_bytes: int) -> Iterator[tuple[Input, ..
 
 
 def _input_bytes(one: Input) -> int:
-    # A name of non-ASCII characters has up to four bytes for each.
-    return _TURN_BYTES + 4 * len(one.name) + len(one.payload)
+    # A name or reason of non-ASCII characters has up to four bytes for each.
+    match one:
+        case Signal(name=name, payload=payload):
+            return _TURN_BYTES + 4 * len(name) + len(payload)
+        case Cancel(reason=reason):
+            return _TURN_BYTES + 4 * len(reason or "")
+        case _:
+            assert_never(one)

@@ -6,8 +6,11 @@
 %% start, with the same inputs at the same places.
 %%
 %% Signals are messages {aion_signal, Name, PayloadJson}; a plain `receive` may take them, too.
+%%
+%% Calls that may wait raise the error {aion_cancelled, Reason} once after a request to cancel the run, Reason being its text
+%% or `undefined`. Not caught, it ends the run as cancelled; a run that catches it may clean up, wait again, and end as it likes.
 -module(aion_flow).
--export([decode/1, encode/1, info/0, now/0, receive_signal/1]).
+-export([decode/1, encode/1, info/0, now/0, publish/1, receive_signal/1]).
 
 -type info() :: #{
     namespace := binary(), workflow_id := binary(), run_id := binary(), workflow_type := binary(), version := binary()
@@ -18,34 +21,46 @@
 %% The oldest signal of this name that was not taken yet; waits for it if there is none. The payload is JSON text, `null`
 %% when the signal has none.
 receive_signal(Name) when is_atom(Name) -> receive_signal(atom_to_binary(Name));
-receive_signal(Name) when is_binary(Name) ->
-    receive {aion_signal, Name, Payload} -> {ok, Payload}
+receive_signal(Name) when is_binary(Name) -> {ok, await(aion_signal, Name, {wait, signal, Name})}.
+
+%% Every call that may wait does it here: for the oldest message {Tag, Key, Value}. A request to cancel that came before the
+%% call is raised at once; one that comes during the wait is a message, sent to nothing but this receive.
+await(Tag, Key, Wait) ->
+    case aion_rows:take_cancel() of
+        {pending, Early} -> cancelled(Early);
+        none -> ok
+    end,
+    receive {Tag, Key, Value} -> Value
     after 0 ->
         %% Said before blocking, so that the host knows without looking.
-        row(),
-        aion_host ! {turn, self(), {wait, signal, Name}},
-        await_signal(Name)
+        aion_host ! {turn, self(), Wait},
+        receive
+            {Tag, Key, Value} -> Value;
+            {aion_cancelled, Reason} -> cancelled(Reason)
+        end
     end.
 
-await_signal(Name) -> receive {aion_signal, Name, Payload} -> {ok, Payload} end.
+-spec cancelled(aion_frames:reason()) -> no_return().
+cancelled(Reason) ->
+    ok = aion_rows:raised(Reason),
+    error({aion_cancelled, Reason}).
+
+-spec publish(term()) -> ok.
+%% What queries of this run are given from now on, in place of what was published before. Fails with {too_large, Sentence}.
+publish(Term) ->
+    Max = aion_limits:result_bytes(),
+    case erlang:external_size(Term) of
+        Bytes when Bytes > Max -> error({too_large, aion_run:too_large("published term", "external format", Bytes, Max)});
+        _ -> aion_rows:publish(Term)
+    end.
 
 -spec now() -> MsSinceEpoch :: integer().
 %% When the newest event that this run has been given was recorded: the same in every replay.
-now() ->
-    {_, NowMs, _} = row(),
-    NowMs.
+now() -> aion_rows:now().
 
 -spec info() -> info().
 %% Which run this is.
-info() ->
-    {_, _, Info} = row(),
-    Info.
-
-row() ->
-    case ets:lookup(aion_runs, self()) of
-        [Row] -> Row;
-        [] -> error(not_the_process_of_a_run)
-    end.
+info() -> aion_rows:info().
 
 -spec decode(Json :: iodata()) -> aion_json:json().
 %% Objects become maps with binary keys, strings binaries, null the atom null. Fails with {bad_json, Sentence}.

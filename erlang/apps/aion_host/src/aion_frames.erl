@@ -2,11 +2,12 @@
 -module(aion_frames).
 -export([decode/1, encode/1]).
 
--define(PROTOCOL, 1).
+-define(PROTOCOL, 2).
 
 -type activation() :: non_neg_integer().
 -type request() :: non_neg_integer().
--type input() :: {aion_signal, Name :: binary(), Payload :: binary()}.
+-type reason() :: binary() | undefined.
+-type input() :: {aion_signal, Name :: binary(), Payload :: binary()} | {aion_cancel, reason()}.
 -type wait() :: {wait, signal, Name :: binary()} | {wait, 'receive', nil}.
 %% {Observed seq, time of the newest event given, inputs first given at this turn, its end}. The end `live` is not
 %% recorded yet; after `more` the next turn of the list brings further inputs of the same turn.
@@ -19,17 +20,20 @@
                | {history, activation(), [turn()], More :: boolean()}
                | {deliver, activation(), turn()}
                | {kill, activation()}
-               | {ping, request()}.
+               | {ping, request()}
+               | {query, activation(), request(), Name :: binary(), Arguments :: binary()}.
 -type report() :: {ready, OtpRelease :: binary()}
                 | {answer, request(), ok | error, aion_msgpack:writable()}
                 | {waiting, activation(), Seq :: non_neg_integer(), signal | 'receive', binary() | nil}
                 | {completed, activation(), Seq :: non_neg_integer(), Json :: binary()}
                 | {failed, activation(), Seq :: non_neg_integer(), Kind :: atom(), Message :: binary(),
                    Details :: binary() | nil}
+                | {cancelled, activation(), Seq :: non_neg_integer(), reason()}
                 | {diverged, activation(), Expected :: binary(), Found :: binary()}
                 | {caught_up, activation()}
-                | {pong, request()}.
--export_type([activation/0, request/0, input/0, wait/0, turn/0, parts/0, start/0, order/0, report/0]).
+                | {pong, request()}
+                | {queried, activation(), request(), ok | error, aion_msgpack:writable()}.
+-export_type([activation/0, request/0, reason/0, input/0, wait/0, turn/0, parts/0, start/0, order/0, report/0]).
 
 -spec decode(binary()) -> [order()].
 %% Everything in a frame comes from our own peer: what does not fit is a bug and crashes.
@@ -44,7 +48,8 @@ order([4, Activation, Turns, More]) -> {history, Activation, turns(Turns), More}
 order([5, Activation, Seq, NowMs, Inputs, true]) -> {deliver, Activation, {Seq, NowMs, inputs(Inputs), more}};
 order([5, Activation, Seq, NowMs, Inputs, false]) -> {deliver, Activation, {Seq, NowMs, inputs(Inputs), live}};
 order([6, Activation]) -> {kill, Activation};
-order([7, Request]) -> {ping, Request}.
+order([7, Request]) -> {ping, Request};
+order([8, Activation, Query, Name, Arguments]) -> {query, Activation, Query, own(Name), own(Arguments)}.
 
 parts(Modules) -> [{Name, Part} || [Name, Part] <- Modules].
 
@@ -60,7 +65,9 @@ turns(Turns) -> [{Seq, NowMs, inputs(Inputs), turn_end(End)} || [Seq, NowMs, Inp
 
 inputs(Inputs) -> [input(I) || I <- Inputs].
 
-input([<<"signal">>, Name, Payload]) -> {aion_signal, own(Name), own(Payload)}.
+input([<<"signal">>, Name, Payload]) -> {aion_signal, own(Name), own(Payload)};
+input([<<"cancel">>, nil]) -> {aion_cancel, undefined};
+input([<<"cancel">>, Reason]) -> {aion_cancel, own(Reason)}.
 
 %% What a run may keep for long must not keep the whole frame alive.
 own(Part) -> binary:copy(Part).
@@ -82,4 +89,7 @@ report({completed, Activation, Seq, Json}) -> [67, Activation, Seq, Json];
 report({failed, Activation, Seq, Kind, Message, Details}) -> [68, Activation, Seq, Kind, {text, Message}, Details];
 report({diverged, Activation, Expected, Found}) -> [69, Activation, {text, Expected}, {text, Found}];
 report({caught_up, Activation}) -> [70, Activation];
-report({pong, Request}) -> [71, Request].
+report({pong, Request}) -> [71, Request];
+report({cancelled, Activation, Seq, undefined}) -> [72, Activation, Seq, nil];
+report({cancelled, Activation, Seq, Reason}) -> [72, Activation, Seq, {text, Reason}];
+report({queried, Activation, Query, Verdict, Value}) -> [73, Activation, Query, Verdict, Value].

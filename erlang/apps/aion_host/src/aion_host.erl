@@ -10,15 +10,18 @@
 
 -record(run, {
     pid :: pid(),
+    module :: module(),
     turns :: aion_turns:turns(),
     turn = 0 :: non_neg_integer(),         % counts turns begun, for the poller
-    seen = none :: aion_poll:mark()        % the soft wait in which the run was seen last
+    seen = none :: aion_poll:mark(),       % the soft wait in which the run was seen last
+    queried = never :: never | held | passed   % whether it had queries, and whether they wait for the end of its replay
 }).
 -record(host, {
     port :: port(),
     writer :: pid(),
     io :: pid(),
     bell :: aion_poll:bell(),
+    queries :: pid(),
     runs = #{} :: #{aion_frames:activation() => #run{}},
     activations = #{} :: #{pid() => aion_frames:activation()},
     starts = #{} :: #{aion_frames:activation() => aion_frames:start()},                  % more history follows
@@ -47,8 +50,7 @@ boot(Fd) ->
     process_flag(trap_exit, true),
     process_flag(message_queue_data, off_heap),
     process_flag(priority, high),
-    %% Read by the SDK: {Pid, time of the newest event given, what info/0 returns}.
-    ets:new(aion_runs, [named_table, protected, {read_concurrency, true}]),
+    ok = aion_rows:boot(),
     %% Read by the poller: {Activation, Pid, Turn, Seen} of every run whose turn has not ended.
     ets:new(aion_open, [named_table, protected]),
     Io = aion_io:start_link(),
@@ -56,7 +58,8 @@ boot(Fd) ->
     Port = open_port({fd, Fd, Fd}, [binary, {packet, 4}, eof]),
     Writer = aion_writer:start_link(Port),
     Writer ! {out, {ready, list_to_binary(erlang:system_info(otp_release))}},
-    loop(#host{port = Port, writer = Writer, io = Io, bell = aion_poll:start_link(self())}).
+    Bell = aion_poll:start_link(self()),
+    loop(#host{port = Port, writer = Writer, io = Io, bell = Bell, queries = aion_query:start_link(Writer)}).
 
 loop(#host{port = Port} = Host) ->
     receive
@@ -93,6 +96,14 @@ order({kill, Activation}, #host{runs = Runs, starts = Starts} = Host) ->
             exit(Pid, kill),
             forget(Activation, Host);
         _ -> Host#host{starts = maps:remove(Activation, Starts)}
+    end;
+order({query, Activation, Query, Name, Arguments}, #host{runs = Runs, queries = Queries} = Host) ->
+    case Runs of
+        #{Activation := #run{pid = Pid, module = Module, turns = Turns} = Run} ->
+            {Stage, Queried} = case aion_turns:is_live(Turns) of true -> {ready, passed}; false -> {held, held} end,
+            Queries ! {ask, Activation, Query, {Pid, Module, Name, Arguments}, Stage},
+            keep(Activation, Run#run{queried = Queried}, Host);
+        _ -> Host
     end;
 order({ping, Request}, #host{port = Port, writer = Writer} = Host) ->
     %% Past the writer, who takes turns with the runs: a VM that is only busy answers in time.
@@ -131,11 +142,11 @@ history(Activation, Turns, More, #host{starts = Starts} = Host) ->
     end.
 
 start_run(#{activation := Activation, turns := Turns} = Start, Host) ->
-    {NowMs, Inputs, State} = aion_turns:new(Turns),
+    {NowMs, Gifts, State} = aion_turns:new(Turns),
     case entry(Start) of
         {Module, Function} ->
-            Pid = spawn_run(Module, Function, Start, NowMs, Inputs),
-            begin_turn(Activation, #run{pid = Pid, turns = State}, none, note(Activation, Pid, Host));
+            Pid = spawn_run(Module, Function, Start, NowMs, Gifts),
+            begin_turn(Activation, #run{pid = Pid, module = Module, turns = State}, none, note(Activation, Pid, Host));
         none ->
             #{module := Module, function := Function} = Start,
             Message = <<Module/binary, ":", Function/binary, "/1 is not exported by the package">>,
@@ -152,10 +163,10 @@ entry(#{module := Module, function := Function}) ->
     catch error:_ -> none
     end.
 
-spawn_run(Module, Function, #{argument := Argument, info := Info}, NowMs, Inputs) ->
+spawn_run(Module, Function, #{argument := Argument, info := Info}, NowMs, Gifts) ->
     Heap = #{size => aion_limits:heap_words(), kill => true, error_logger => true},
-    {Pid, _} = spawn_opt(aion_run, run, [Module, Function, Argument, Inputs], [monitor, {max_heap_size, Heap}]),
-    ets:insert(aion_runs, {Pid, NowMs, Info}),
+    {Pid, _} = spawn_opt(aion_run, run, [Module, Function, Argument, Gifts], [monitor, {max_heap_size, Heap}]),
+    ok = aion_rows:add(Pid, NowMs, Info),
     Pid.
 
 note(Activation, Pid, #host{activations = Activations} = Host) ->
@@ -167,12 +178,22 @@ begin_turn(Activation, #run{pid = Pid, turn = Turn} = Run, Seen, #host{bell = Be
     aion_poll:opened(Bell),
     keep(Activation, Run#run{turn = Turn + 1}, Host).
 
-keep(Activation, Run, #host{runs = Runs} = Host) -> Host#host{runs = Runs#{Activation => Run}}.
+keep(Activation, #run{queried = held, turns = Turns} = Run, #host{queries = Queries} = Host) ->
+    case aion_turns:is_live(Turns) of
+        true ->
+            Queries ! {caught_up, Activation},
+            put_run(Activation, Run#run{queried = passed}, Host);
+        false -> put_run(Activation, Run, Host)
+    end;
+keep(Activation, Run, Host) -> put_run(Activation, Run, Host).
+
+put_run(Activation, Run, #host{runs = Runs} = Host) -> Host#host{runs = Runs#{Activation => Run}}.
 
 forget(Activation, #host{runs = Runs, activations = Activations} = Host) ->
-    #{Activation := #run{pid = Pid}} = Runs,
+    #{Activation := #run{pid = Pid, queried = Queried}} = Runs,
     ets:delete(aion_open, Activation),
-    ets:delete(aion_runs, Pid),
+    ok = aion_rows:drop(Pid),
+    Queried =:= never orelse (Host#host.queries ! {forget, Activation}),
     Host#host{runs = maps:remove(Activation, Runs), activations = maps:remove(Pid, Activations)}.
 
 turn_ended(Pid, End, #host{activations = Activations, runs = Runs} = Host) ->
@@ -226,13 +247,13 @@ hold(Activation, #run{turns = Turns, seen = Seen} = Run, Turn, Host) ->
 perform([], Activation, #run{turns = Turns} = Run, Host) ->
     aion_turns:wait(Turns) =:= none orelse ets:delete(aion_open, Activation),
     keep(Activation, Run, Host);
-perform([{give, NowMs, Inputs} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Inputs),
+perform([{give, NowMs, Gifts} | Rest], Activation, Run, Host) ->
+    hand_over(Run, NowMs, Gifts),
     begun(Rest, Activation, begin_turn(Activation, Run, none, Host));
 perform([watch | Rest], Activation, #run{seen = Seen} = Run, Host) ->
     begun(Rest, Activation, begin_turn(Activation, Run, Seen, Host));
-perform([{add, NowMs, Inputs} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Inputs),
+perform([{add, NowMs, Gifts} | Rest], Activation, Run, Host) ->
+    hand_over(Run, NowMs, Gifts),
     perform(Rest, Activation, Run, Host);
 perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Writer} = Host) ->
     out(report(Action, Activation), Writer),
@@ -246,13 +267,14 @@ perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Write
 
 begun(Rest, Activation, #host{runs = Runs} = Host) -> perform(Rest, Activation, map_get(Activation, Runs), Host).
 
-hand_over(#run{pid = Pid}, NowMs, Inputs) ->
-    ets:update_element(aion_runs, Pid, {2, NowMs}),
-    [Pid ! Input || Input <- Inputs],
+hand_over(#run{pid = Pid}, NowMs, Gifts) ->
+    ok = aion_rows:at(Pid, NowMs),
+    [aion_run:give(Pid, Gift) || Gift <- Gifts],
     ok.
 
 report({report, {wait, Kind, Name}, Seq}, Activation) -> {waiting, Activation, Seq, Kind, Name};
 report({report, {completed, Json}, Seq}, Activation) -> {completed, Activation, Seq, Json};
+report({report, {cancelled, Reason}, Seq}, Activation) -> {cancelled, Activation, Seq, Reason};
 report({report, {failed, Kind, Message, Details}, Seq}, Activation) ->
     {failed, Activation, Seq, Kind, Message, Details};
 report(caught_up, Activation) -> {caught_up, Activation};

@@ -9,6 +9,10 @@
 
 %% What reads results (Python among others) recurses; deeper values are refused on both ways.
 -define(DEPTH_MAX, 200).
+%% Reading and writing numbers takes time that grows with the square of their length, in which the VM does nothing else.
+-define(DIGITS_MAX, 4096).
+%% No number of so many digits is larger.
+-define(INTEGER_MAX, (1 bsl 13607)).
 -define(IS_SPACE(C), (C =:= $\s orelse C =:= $\n orelse C =:= $\t orelse C =:= $\r)).
 -define(IS_DIGIT(C), (C >= $0 andalso C =< $9)).
 
@@ -28,7 +32,7 @@ write(null, _, _) -> <<"null">>;
 write(nil, _, _) -> <<"null">>;
 write(undefined, _, _) -> <<"null">>;
 write(A, _, _) when is_atom(A) -> string(atom_to_binary(A));
-write(N, _, _) when is_integer(N) -> integer_to_binary(N);
+write(N, Path, _) when is_integer(N) -> integer(N, Path);
 write(F, _, _) when is_float(F) -> float_to_binary(F, [short]);
 write(B, Path, _) when is_binary(B) -> text_or_json(B, Path);
 write(T, Path, ?DEPTH_MAX) -> bad(T, Path, "is nested too deeply");
@@ -38,6 +42,17 @@ write({}, _, _) -> <<"[]">>;
 write(T, Path, D) when is_tuple(T) -> elements(tuple_to_list(T), Path, D);
 write(M, Path, D) when is_map(M) -> members(M, Path, D);
 write(T, Path, _) -> bad(T, Path, "is " ++ kind(T)).
+
+integer(N, Path) when abs(N) < ?INTEGER_MAX ->
+    case integer_to_binary(N) of
+        <<$-, Digits/binary>> = Text when byte_size(Digits) =< ?DIGITS_MAX -> Text;
+        Text when N >= 0, byte_size(Text) =< ?DIGITS_MAX -> Text;
+        _ -> too_long(Path)
+    end;
+integer(_, Path) -> too_long(Path).
+
+-spec too_long([binary() | non_neg_integer()]) -> no_return().
+too_long(Path) -> bad(integer, Path, "has more than " ++ integer_to_list(?DIGITS_MAX) ++ " digits").
 
 elements(List, Path, D) -> [$[, write(hd(List), [0 | Path], D + 1) | more(tl(List), 1, Path, D)].
 
@@ -243,6 +258,7 @@ powers(Sign, C, R) ->
     {N, R1} = digits(R, 0),
     {[Sign, C, binary:part(R, 0, N)], R1}.
 
+digits(B, N) when N > ?DIGITS_MAX -> wrong(B, "a number has more than " ++ integer_to_list(?DIGITS_MAX) ++ " digits");
 digits(B, N) ->
     case B of
         <<_:N/binary, C, _/binary>> when ?IS_DIGIT(C) -> digits(B, N + 1);

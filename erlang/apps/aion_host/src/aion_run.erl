@@ -1,22 +1,33 @@
 %% One process per run: runs Module:Function(Argument), tells the host how it ended.
 -module(aion_run).
--export([finish_of/1, run/4]).
+-export([finish/3, give/2, run/4, too_large/4]).
 
--spec run(module(), atom(), Argument :: binary(), [aion_frames:input()]) -> ok.
+-spec run(module(), atom(), Argument :: binary(), [aion_turns:gift()]) -> ok.
 %% Body of the process. Exits of what the workflow links to arrive as messages.
-run(Module, Function, Argument, Inputs) ->
+run(Module, Function, Argument, Gifts) ->
     process_flag(trap_exit, true),
-    [self() ! Input || Input <- Inputs],
-    Finish =
-        try Module:Function(Argument) of
-            Result -> finish_of(Result)
-        catch Class:Reason:Stack -> crash(Class, Reason, Stack)
-        end,
-    aion_host ! {turn, self(), Finish},
+    [give(self(), Gift) || Gift <- Gifts],
+    aion_host ! {turn, self(), finish(Module, Function, [Argument])},
     ok.
 
--spec finish_of(term()) -> aion_turns:finish().
-%% What a run's result means.
+-spec give(pid(), aion_turns:gift()) -> ok.
+%% Signals are messages; a request to cancel is one to a run that waits in the SDK, which takes it.
+give(Pid, {pend, Reason}) -> aion_rows:cancel(Pid, Reason);
+give(Pid, {raise, Reason}) -> send(Pid, {aion_cancelled, Reason});
+give(Pid, Signal) -> send(Pid, Signal).
+
+send(Pid, Message) ->
+    Pid ! Message,
+    ok.
+
+-spec finish(module(), atom(), [term()]) -> aion_turns:finish().
+%% Calls the function in this process, and what its result means.
+finish(Module, Function, Args) ->
+    try apply(Module, Function, Args) of
+        Result -> finish_of(Result)
+    catch Class:Reason:Stack -> crash(Class, Reason, Stack)
+    end.
+
 finish_of({ok, Value}) -> completed(aion_json:encode(Value));
 finish_of({error, Value}) -> failed(aion_json:encode(Value), Value);
 finish_of(Value) -> completed(aion_json:encode(Value)).
@@ -24,7 +35,7 @@ finish_of(Value) -> completed(aion_json:encode(Value)).
 completed({ok, Json}) ->
     Max = aion_limits:result_bytes(),
     case byte_size(Json) of
-        Bytes when Bytes > Max -> {failed, limit, too_large("result", Bytes, Max), nil};
+        Bytes when Bytes > Max -> {failed, limit, too_large("result", "JSON", Bytes, Max), nil};
         _ -> {completed, Json}
     end;
 completed({error, Why}) -> {failed, bad_result, short([<<"the result cannot be JSON: ">>, Why]), nil}.
@@ -32,19 +43,28 @@ completed({error, Why}) -> {failed, bad_result, short([<<"the result cannot be J
 failed({ok, Json}, Value) ->
     Max = aion_limits:result_bytes(),
     case byte_size(Json) of
-        Bytes when Bytes > Max -> {failed, error, too_large("error value", Bytes, Max), nil};
+        Bytes when Bytes > Max -> {failed, error, too_large("error value", "JSON", Bytes, Max), nil};
         _ -> {failed, error, short(message(Value, Json)), Json}
     end;
 failed({error, Why}, _) -> {failed, bad_result, short([<<"the error value cannot be JSON: ">>, Why]), nil}.
 
-too_large(What, Bytes, Max) ->
-    iolist_to_binary(io_lib:format("the ~s has ~b bytes of JSON; ~b are allowed", [What, Bytes, Max])).
+-spec too_large(What :: string(), Form :: string(), pos_integer(), pos_integer()) -> binary().
+too_large(What, Form, Bytes, Max) ->
+    iolist_to_binary(io_lib:format("the ~s has ~b bytes of ~s; ~b are allowed", [What, Bytes, Form, Max])).
 
 message(Value, _) when is_binary(Value) -> Value;
 message(Value, _) when is_atom(Value) -> atom_to_binary(Value);
 message(_, Json) -> Json.
 
-crash(Class, Reason, Stack) ->
+%% Only what the SDK raised, and nobody caught, cancels the run.
+crash(error, {aion_cancelled, Reason} = Raised, Stack) ->
+    case aion_rows:was_raised(Reason) of
+        true -> {cancelled, Reason};
+        false -> crashed(error, Raised, Stack)
+    end;
+crash(Class, Reason, Stack) -> crashed(Class, Reason, Stack).
+
+crashed(Class, Reason, Stack) ->
     Word = atom_to_binary(Class),
     ReasonText = text("~0tp", [Reason]),
     Details = [<<"{\"class\":">>, aion_json:quote(Word), <<",\"reason\":">>, aion_json:quote(ReasonText),

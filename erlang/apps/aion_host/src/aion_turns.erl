@@ -5,15 +5,19 @@
 %% to be seen again. So a recorded soft wait that no input followed may show or not, and a soft wait that is not
 %% recorded is doubted only when the run stays in it.
 -module(aion_turns).
--export([deliver/2, ended/2, hold/2, new/1, stuck/1, wait/1]).
--export_type([action/0, finish/0, turns/0]).
+-export([deliver/2, ended/2, hold/2, is_live/1, new/1, stuck/1, wait/1]).
+-export_type([action/0, finish/0, gift/0, turns/0]).
 
 -type finish() :: {completed, Json :: binary()}
+                | {cancelled, aion_frames:reason()}
                 | {failed, Kind :: atom(), Message :: binary(), Details :: binary() | nil}.
+%% An input as the run is given it: a request to cancel is raised in the wait that it ends, else it pends until the run's next
+%% call that may wait.
+-type gift() :: {aion_signal, Name :: binary(), Payload :: binary()} | {raise | pend, aion_frames:reason()}.
 -type action() ::
     {report, aion_frames:wait() | finish(), Seq :: non_neg_integer()}   % a turn's end that is news
-    | {give, NowMs :: integer(), [aion_frames:input()]}                 % these inputs begin the next turn
-    | {add, NowMs :: integer(), [aion_frames:input()]}                  % the run is given them, but cannot go on for them
+    | {give, NowMs :: integer(), [gift()]}                              % these inputs begin the next turn
+    | {add, NowMs :: integer(), [gift()]}                               % the run is given them, but cannot go on for them
     | watch                                                             % a turn begins without inputs
     | caught_up
     | {diverged, Expected :: binary(), Found :: binary()}.
@@ -27,11 +31,11 @@
 }).
 -opaque turns() :: #turns{}.
 
--spec new([aion_frames:turn(), ...]) -> {Now :: integer(), [aion_frames:input()], turns()}.
+-spec new([aion_frames:turn(), ...]) -> {Now :: integer(), [gift()], turns()}.
 %% The first turn is begun with what is returned.
 new(Turns) ->
     [{Seq, NowMs, Inputs, End} | Next] = joined(Turns),
-    {NowMs, Inputs, #turns{seq = Seq, expected = End, next = Next}}.
+    {NowMs, gifts(none, Inputs), #turns{seq = Seq, expected = End, next = Next}}.
 
 joined([{_, _, Inputs, more}, {Seq, NowMs, Further, End} | Rest]) -> joined([{Seq, NowMs, Inputs ++ Further, End} | Rest]);
 joined([Turn | Rest]) -> [Turn | joined(Rest)];
@@ -40,6 +44,10 @@ joined([]) -> [].
 -spec wait(turns()) -> none | aion_frames:wait().
 %% What the run waits for; `none` while a turn is under way.
 wait(#turns{wait = Wait}) -> Wait.
+
+-spec is_live(turns()) -> boolean().
+%% Whether every recorded turn has been replayed.
+is_live(#turns{expected = Expected}) -> Expected =:= live.
 
 -spec deliver(aion_frames:turn(), turns()) -> {[action()], turns()}.
 %% `Turn` ends live, or in `more` if it is to be held until its rest has come.
@@ -80,18 +88,27 @@ proceed(#turns{next = []} = T) -> {[], T};
 proceed(#turns{next = [{_, _, _, more}]} = T) -> {[], T};
 proceed(#turns{wait = Wait, next = [{Seq, NowMs, Inputs, Expected} | Next]} = T) ->
     Begun = T#turns{seq = Seq, expected = Expected, wait = none, doubt = none, next = Next},
-    case goes_on(Wait, Inputs) of
-        true -> {[{give, NowMs, Inputs}], Begun};
+    Gifts = gifts(Wait, Inputs),
+    case goes_on(Wait, Gifts) of
+        true -> {[{give, NowMs, Gifts}], Begun};
         perhaps -> {[watch], Begun};
         false ->
             {Actions, T1} = ended(Wait, Begun),
-            {[{add, NowMs, Inputs} | Actions], T1}
+            {[{add, NowMs, Gifts} | Actions], T1}
     end.
 
-%% A run in receive_signal/1 goes on for a signal of that name and for nothing else.
-goes_on({wait, signal, Name}, Inputs) -> lists:keymember(Name, 2, Inputs);
+%% The first input that a run waits for in the SDK ends that wait, be it what it asked for or the request to cancel.
+gifts({wait, signal, Name}, [{aion_signal, Name, _} = Signal | Rest]) -> [Signal | gifts(none, Rest)];
+gifts({wait, signal, _}, [{aion_cancel, Reason} | Rest]) -> [{raise, Reason} | gifts(none, Rest)];
+gifts(Wait, [{aion_cancel, Reason} | Rest]) -> [{pend, Reason} | gifts(Wait, Rest)];
+gifts(Wait, [Signal | Rest]) -> [Signal | gifts(Wait, Rest)];
+gifts(_, []) -> [].
+
+%% A run in receive_signal/1 goes on for a signal of that name, for a request to cancel, and for nothing else; one in a plain
+%% receive does not see the request.
+goes_on({wait, signal, Name}, Gifts) -> lists:keymember(Name, 2, Gifts) orelse lists:keymember(raise, 1, Gifts);
 goes_on({wait, 'receive', nil}, []) -> perhaps;
-goes_on({wait, 'receive', nil}, _) -> true.
+goes_on({wait, 'receive', nil}, Gifts) -> lists:keymember(aion_signal, 1, Gifts).
 
 -spec stuck(turns()) -> {[action()], turns()}.
 %% The run has stayed for long in one soft wait of the current turn: a doubted one is a divergence. It may also be the wait
@@ -106,6 +123,7 @@ diverged(Found, #turns{expected = Expected, seq = Seq} = T) ->
 
 words({wait, signal, Name}) -> <<"the run waits for signal \"", Name/binary, "\"">>;
 words({wait, 'receive', nil}) -> <<"the run waits in a receive">>;
+words({cancelled, _}) -> <<"the run gives up because it was cancelled">>;
 words({completed, _}) -> <<"the run completes">>;
 words({failed, Kind, Message, _}) ->
     <<"the run fails (", (atom_to_binary(Kind))/binary, "): ", Message/binary>>.

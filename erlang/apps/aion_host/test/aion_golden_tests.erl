@@ -20,7 +20,9 @@ orders() ->
      {"history", {history, 65536, [?SECOND, {70000, 1700000100000, [?SIGNAL], more}, ?LIVE], true}},
      {"deliver", {deliver, 1 bsl 33, {5, 1700000000000, [?SIGNAL], live}}},
      {"kill", {kill, 128}},
-     {"ping", {ping, 0}}].
+     {"deliver_cancel", {deliver, 1, {6, 1700000000000, [{aion_cancel, ?GREEN}, {aion_cancel, undefined}], live}}},
+     {"ping", {ping, 0}},
+     {"query", {query, 1, 300, ?GREEN, <<"{\"n\":1}">>}}].
 
 write_test_() -> [{Name, ?_assertEqual(body(Name), frame(Report))} || {Name, Report} <- reports()].
 
@@ -33,6 +35,10 @@ reports() ->
      {"completed", {completed, 65536, 70000, <<"{\"total\":1.5}">>}},
      {"failed", {failed, 1, 3, error, <<"no stock">>, <<"\"no stock\"">>}},
      {"failed_limit", {failed, 1, 3, limit, <<"heap">>, nil}},
+     {"cancelled", {cancelled, 1, 7, ?GREEN}},
+     {"cancelled_bare", {cancelled, 1, 7, undefined}},
+     {"queried", {queried, 1, 300, ok, <<"{\"n\":1}">>}},
+     {"queried_failed", {queried, 1, 301, error, {text, <<"no such query">>}}},
      {"diverged", {diverged, 1, <<"the run waits in a receive">>, <<"the run completes">>}},
      {"caught_up", {caught_up, 1 bsl 33}},
      {"pong", {pong, 0}}].

@@ -27,6 +27,16 @@ too_deep_test() ->
     ?assertMatch({ok, _}, aion_json:encode(hd(hd(Deep)))),
     ?assertMatch({error, _}, aion_json:decode(iolist_to_binary([lists:duplicate(201, $[), lists:duplicate(201, $])]))).
 
+numbers_have_a_limit_of_digits_test_() ->
+    Nines = binary:copy(<<"9">>, 4096),
+    Least = binary_to_integer(Nines) + 1,
+    [?_assertEqual({ok, Nines}, aion_json:encode(Least - 1)), ?_assertMatch({ok, <<$-, _/binary>>}, aion_json:encode(1 - Least)),
+     ?_assertEqual({ok, Least - 1}, aion_json:decode(Nines)), ?_assertEqual({ok, 1 - Least}, aion_json:decode(<<$-, Nines/binary>>)),
+     ?_assertEqual({error, <<"integer at value.a has more than 4096 digits">>}, aion_json:encode(#{a => Least})),
+     [?_assertMatch({error, _}, aion_json:encode(N)) || N <- [-Least, 1 bsl 2000000, -(1 bsl 2000000)]],
+     [?_assertMatch({error, <<"not JSON: a number has more than 4096 digits", _/binary>>}, aion_json:decode(Json))
+      || Json <- [<<"9", Nines/binary>>, <<"-9", Nines/binary>>, <<"1.9", Nines/binary>>, <<"1e99", Nines/binary>>]]].
+
 decode_test_() ->
     [{binary_to_list(Json), ?_assertEqual({ok, Term}, aion_json:decode(Json))} || {Json, Term} <- [
         {<<" true ">>, true}, {<<"null">>, null}, {<<"-0">>, 0}, {<<"12345678901234567890">>, 12345678901234567890},

@@ -6,6 +6,7 @@
 -define(HARD, {wait, signal, <<"a">>}).
 -define(A, {aion_signal, <<"a">>, <<"1">>}).
 -define(B, {aion_signal, <<"b">>, <<"2">>}).
+-define(CANCEL, {aion_cancel, <<"why">>}).
 -define(DONE, {completed, <<"1">>}).
 
 a_live_turn_is_reported_with_what_it_had_seen_test() ->
@@ -83,6 +84,46 @@ live_inputs_come_after_a_turn_of_its_own_test() ->
 turns_in_parts_are_joined_test() ->
     {10, [?A, ?B], T} = aion_turns:new([{1, 10, [?A], more}, {1, 10, [?B], ?HARD}, {3, 30, [?A], more}, {3, 30, [?A], live}]),
     {[{give, 30, [?A, ?A]}], _} = aion_turns:ended(?HARD, T).
+
+a_cancel_ends_a_wait_of_the_sdk_test() ->
+    {Actions, T} = aion_turns:deliver({3, 30, [?B, ?CANCEL], live}, waiting(?HARD)),
+    ?assertEqual([{give, 30, [?B, {raise, <<"why">>}]}], Actions),
+    {[{report, {cancelled, <<"why">>}, 3}], _} = aion_turns:ended({cancelled, <<"why">>}, T).
+
+of_a_cancel_and_a_signal_the_first_ends_the_wait_test() ->
+    {[{give, 30, First}], _} = aion_turns:deliver({4, 30, [?CANCEL, ?A], live}, waiting(?HARD)),
+    ?assertEqual([{raise, <<"why">>}, ?A], First),
+    {[{give, 30, Second}], _} = aion_turns:deliver({4, 30, [?A, ?CANCEL], live}, waiting(?HARD)),
+    ?assertEqual([?A, {pend, <<"why">>}], Second).
+
+a_cancel_before_the_first_wait_pends_test() ->
+    {30, [{pend, <<"why">>}, ?A], _} = aion_turns:new([{3, 30, [?CANCEL, ?A], live}]).
+
+a_plain_receive_does_not_see_a_cancel_test() ->
+    {Actions, T} = aion_turns:deliver({3, 30, [?CANCEL], live}, waiting(?SOFT)),
+    ?assertEqual([{add, 30, [{pend, <<"why">>}]}, {report, ?SOFT, 3}], Actions),
+    {[{give, 50, [?A]}], _} = aion_turns:deliver({5, 50, [?A], live}, T),
+    {[{give, 30, [{pend, <<"why">>}, ?A]}], _} = aion_turns:deliver({4, 30, [?CANCEL, ?A], live}, waiting(?SOFT)).
+
+a_recorded_cancel_is_replayed_as_it_was_test() ->
+    Recorded = [{1, 10, [], ?SOFT}, {3, 30, [?CANCEL], ?SOFT}, {5, 50, [?A], ?HARD}, {7, 70, [?CANCEL], ?HARD}],
+    {_, _, T} = aion_turns:new(Recorded),
+    {[{add, 30, [{pend, <<"why">>}]}, {give, 50, [?A]}], T1} = aion_turns:ended(?SOFT, T),
+    {[{give, 70, [{raise, <<"why">>}]}], T2} = aion_turns:ended(?HARD, T1),
+    {[caught_up], _} = aion_turns:ended(?HARD, T2).
+
+a_cancelled_end_that_is_not_recorded_diverges_test() ->
+    {[{diverged, _, <<"the run gives up because it was cancelled">>}], _} =
+        ended({cancelled, undefined}, [{3, 30, [?CANCEL], ?HARD}]).
+
+a_replay_is_over_when_no_recorded_turn_is_left_test() ->
+    {_, _, T} = aion_turns:new([{1, 10, [], ?HARD}, {3, 30, [?A], live}]),
+    ?assertNot(aion_turns:is_live(T)),
+    {[{give, 30, [?A]}], T1} = aion_turns:ended(?HARD, T),
+    ?assert(aion_turns:is_live(T1)),
+    {_, _, T2} = aion_turns:new([{1, 10, [], ?HARD}]),
+    {[caught_up], T3} = aion_turns:ended(?HARD, T2),
+    ?assert(aion_turns:is_live(T3)).
 
 waiting(Wait) ->
     {_, _, T} = aion_turns:new([{1, 10, [], live}]),

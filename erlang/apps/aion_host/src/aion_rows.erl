@@ -1,0 +1,84 @@
+%% The table aion_runs: a row for each run's process, through which the host, the run's SDK calls and its queries tell one
+%% another what belongs in no mailbox. Public, as the run writes its own row: only the run while it runs, only the host while
+%% it waits.
+-module(aion_rows).
+-export([add/3, at/2, boot/0, cancel/2, drop/1, info/0, now/0, publish/1, published/1, raised/1, take_cancel/0, was_raised/1]).
+
+%% Positions in a row: {Pid, Now, Info, Cancel, Published}.
+-define(NOW, 2).
+-define(INFO, 3).
+-define(CANCEL, 4).                 % none | {pending | raised, Reason}
+-define(PUBLISHED, 5).
+
+-spec boot() -> ok.
+boot() ->
+    aion_runs = ets:new(aion_runs, [named_table, public]),
+    ok.
+
+-spec add(pid(), NowMs :: integer(), map()) -> ok.
+add(Pid, NowMs, Info) ->
+    true = ets:insert(aion_runs, {Pid, NowMs, Info, none, undefined}),
+    ok.
+
+-spec drop(pid()) -> ok.
+drop(Pid) ->
+    ets:delete(aion_runs, Pid),
+    ok.
+
+-spec at(pid(), NowMs :: integer()) -> ok.
+%% The run is given inputs, the newest recorded at that time.
+at(Pid, NowMs) ->
+    ets:update_element(aion_runs, Pid, {?NOW, NowMs}),
+    ok.
+
+-spec cancel(pid(), aion_frames:reason()) -> ok.
+%% The run's next call that may wait is to raise.
+cancel(Pid, Reason) ->
+    ets:update_element(aion_runs, Pid, {?CANCEL, {pending, Reason}}),
+    ok.
+
+-spec take_cancel() -> {pending, aion_frames:reason()} | none.
+%% Whether the calling run is to raise now.
+take_cancel() ->
+    case own(?CANCEL) of
+        {pending, _} = Pending -> Pending;
+        _ -> none
+    end.
+
+-spec raised(aion_frames:reason()) -> ok.
+%% The calling run raises.
+raised(Reason) ->
+    true = ets:update_element(aion_runs, self(), {?CANCEL, {raised, Reason}}),
+    ok.
+
+-spec was_raised(term()) -> boolean().
+%% Whether this is what was raised in the calling process on request.
+was_raised(Reason) ->
+    case ets:lookup(aion_runs, self()) of
+        [Row] -> element(?CANCEL, Row) =:= {raised, Reason};
+        [] -> false
+    end.
+
+-spec now() -> integer().
+now() -> own(?NOW).
+
+-spec info() -> map().
+info() -> own(?INFO).
+
+-spec publish(term()) -> ok.
+publish(Term) ->
+    ets:update_element(aion_runs, self(), {?PUBLISHED, Term}) orelse error(not_the_process_of_a_run),
+    ok.
+
+-spec published(pid()) -> term().
+%% What the run published last; `undefined` before, and when the run has ended.
+published(Pid) ->
+    case ets:lookup(aion_runs, Pid) of
+        [Row] -> element(?PUBLISHED, Row);
+        [] -> undefined
+    end.
+
+own(Position) ->
+    try ets:lookup_element(aion_runs, self(), Position)
+    catch error:badarg -> error(not_the_process_of_a_run)
+    end.
