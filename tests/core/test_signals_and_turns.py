@@ -5,7 +5,7 @@ import pytest
 from aion_common.ids import RunId, WorkflowId
 from aion_common.records.events import RunCompleted, RunFailed, TurnEnded, WaitKind
 from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
-from aion_executor.shell import partition_loop
+from aion_executor.shell import partition_loop, waking
 from executor.given import V1, V2, W1, routed, signal, start
 from executor.world import World
 
@@ -273,7 +273,7 @@ def test_batch_does_not_wait_for_a_run_that_was_evicted(world: World) -> None:
 
 
 def test_runs_that_waited_longest_make_room(world: World) -> None:
-    world.loop.residents_max = 3
+    world.loop.waking.residents_max = 3
     ids = [WorkflowId(f"w{number}") for number in range(6)]
     for workflow_id in ids:
         world.now_ms += 1
@@ -289,7 +289,7 @@ def test_runs_that_waited_longest_make_room(world: World) -> None:
 def test_long_history_is_read_in_slices_before_its_run_is_woken(
     world: World, monkeypatch: pytest.MonkeyPatch, during: int
 ) -> None:
-    monkeypatch.setattr(partition_loop, "HISTORY_SLICE_EVENTS", 3)
+    monkeypatch.setattr(waking, "HISTORY_SLICE_EVENTS", 3)
     world.after(start("c1", "two_signals"))
     for number in range(4):
         world.after(signal(f"x{number}", "x"))
@@ -310,7 +310,7 @@ def test_long_history_is_read_in_slices_before_its_run_is_woken(
 
 
 def test_long_history_is_replayed_after_a_death(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_loop, "HISTORY_SLICE_EVENTS", 1)
+    monkeypatch.setattr(waking, "HISTORY_SLICE_EVENTS", 1)
     world.after(start("c1", "two_signals"), signal("a", "a"))
     world.loop.gone(world.vms.die(), world.now_ms)
     world.after(signal("b", "b"))

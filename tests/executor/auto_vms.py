@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aion_beam.frames import QueryAnswer
 from aion_common.ids import Namespace, Version
 from aion_common.records.events import HistoryRecord
 from aion_executor.core.run import Run
@@ -21,6 +22,14 @@ class AutoVms:
     def warm(self, namespace: Namespace, version: Version) -> None:
         """See `residents.Vms`."""
         self.twin.warm(namespace, version)
+
+    def unload(self, namespace: Namespace, version: Version) -> None:
+        """See `residents.Vms`."""
+        self.twin.unload(namespace, version)
+
+    async def query(self, activation: int, name: str, arguments: bytes) -> QueryAnswer:
+        """See `residents.Vms`."""
+        return await self.twin.query(activation, name, arguments)
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> int:
         """See `residents.Vms`."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aion_common.clock import SystemClock
+from aion_common.clock import Clock, SystemClock
 from aion_common.ids import workflow_key
 from aion_common.kafka.api import Log
 from aion_common.kafka.partitioner import partition_of
@@ -48,6 +48,7 @@ class Cluster:
     log: Log
     topics: Topics
     partitions: int
+    clock: Clock = field(default_factory=SystemClock)
 
     def claimant(self, member: str, disk: MemoryDisk) -> Claimant:
         """Who takes partitions over."""
@@ -55,7 +56,7 @@ class Cluster:
             log=self.log,
             topics=self.topics,
             member=member,
-            clock=SystemClock(),
+            clock=self.clock,
             stores=disk.stores(),
             folder=Path(member),
         )

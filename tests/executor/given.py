@@ -1,7 +1,20 @@
 """Values that tests of the executor start from."""
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
-from aion_common.records.commands import CatalogMarker, Command, CommandBody, IdConflict, SignalRun, StartRun, VersionRouted
+from aion_common.records.commands import (
+    CancelRun,
+    CatalogMarker,
+    Command,
+    CommandBody,
+    IdConflict,
+    SignalRun,
+    StartRun,
+    TerminateRun,
+    VersionClosing,
+    VersionKept,
+    VersionRouted,
+    VersionUnloaded,
+)
 from aion_common.records.common import PackageRef, Payload, json_payload
 from aion_executor.core.facts import Facts
 from aion_executor.core.inputs import CommandInput, MarkerInput
@@ -11,7 +24,7 @@ DEFAULT = Namespace("default")
 W1 = WorkflowId("w1")
 V1 = Version("1" * 64)
 V2 = Version("2" * 64)
-TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails"))
+TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails", "tidies"))
 
 FACTS = Facts(
     now_ms=1_000,
@@ -19,6 +32,9 @@ FACTS = Facts(
     pending_signals_max=3,
     history_events_max=8,
     history_bytes_max=1_000_000,
+    number=0,
+    cancel_grace_ms=500,
+    parked_starts_max=3,
 )
 
 
@@ -64,6 +80,7 @@ def start(
     version: Version | None = None,
     given_input: bytes | None = None,
     id_conflict: IdConflict = IdConflict.REJECT,
+    run_timeout_ms: int | None = None,
 ) -> Command:
     """A start whose answer goes to partition 3 of the replies."""
     body = StartRun(
@@ -71,8 +88,34 @@ def start(
         version=version,
         input=None if given_input is None else json_payload(given_input),
         id_conflict=id_conflict,
+        run_timeout_ms=run_timeout_ms,
     )
     return command(command_id, body, workflow_id)
+
+
+def cancel(command_id: str, reason: str | None = None, *, workflow_id: WorkflowId = W1) -> Command:
+    """A wish to cancel the newest run."""
+    return command(command_id, CancelRun(run_id=None, reason=reason), workflow_id)
+
+
+def terminate(command_id: str, reason: str | None = None, *, workflow_id: WorkflowId = W1) -> Command:
+    """A wish to terminate the newest run."""
+    return command(command_id, TerminateRun(run_id=None, reason=reason), workflow_id)
+
+
+def closing(version: Version, attempt: int) -> CatalogMarker:
+    """Somebody wants to unload the version; reports go to partition 5 of the replies."""
+    return CatalogMarker(body=VersionClosing(namespace=DEFAULT, version=version, attempt=attempt, reply_partition=5))
+
+
+def kept(version: Version, attempt: int) -> CatalogMarker:
+    """The attempt failed."""
+    return CatalogMarker(body=VersionKept(namespace=DEFAULT, version=version, attempt=attempt))
+
+
+def unloaded(version: Version, attempt: int) -> CatalogMarker:
+    """The attempt succeeded."""
+    return CatalogMarker(body=VersionUnloaded(namespace=DEFAULT, version=version, attempt=attempt))
 
 
 def signal(

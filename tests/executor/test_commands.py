@@ -32,6 +32,7 @@ class Loop:
     offsets: list[int] = field(default_factory=list)
     decided: int = 0
     failures: list[Exception] = field(default_factory=list)
+    backlogs: list[int] = field(default_factory=list)
 
     def offer(self, inputs: Sequence[FromLog]) -> int:
         self.offsets.extend(given.offset for given in inputs)
@@ -39,6 +40,9 @@ class Loop:
 
     def commands_waiting(self) -> int:
         return len(self.offsets) - self.decided
+
+    def backlog_offered(self) -> None:
+        self.backlogs.append(len(self.offsets))
 
     def fail(self, error: Exception) -> None:
         self.failures.append(error)

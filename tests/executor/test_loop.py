@@ -172,7 +172,7 @@ def test_abandoned_loop_leaves_no_process_behind(world: World) -> None:
 
 
 def test_starts_beyond_the_room_wait_and_are_brought_in_as_room_comes(world: World) -> None:
-    world.loop.residents_max = 4
+    world.loop.waking.residents_max = 4
     ids = [WorkflowId(f"w{number}") for number in range(12)]
     world.send(*(start(f"c-{workflow_id}", "at_once", workflow_id=workflow_id) for workflow_id in ids))
     world.loop.gather(world.now_ms)
@@ -207,7 +207,7 @@ def test_two_turns_that_ended_before_a_death_are_both_recorded_once() -> None:
 def test_runs_that_must_stay_keep_no_other_out() -> None:
     types = (WorkflowType("park"), WorkflowType("two_signals"))
     world = World().after(routed(V1, 1, types=types, wakes_itself=True))
-    world.loop.residents_max = 3
+    world.loop.waking.residents_max = 3
     for number in range(6):
         world.after(start(f"c{number}", "park", workflow_id=WorkflowId(f"park-{number}")))
     run = world.after(start("c10", "two_signals")).newest(W1)
@@ -216,7 +216,7 @@ def test_runs_that_must_stay_keep_no_other_out() -> None:
 
 
 def test_version_whose_vm_does_not_come_up_keeps_no_other_version_out(world: World) -> None:
-    world.loop.residents_max = 3
+    world.loop.waking.residents_max = 3
     stuck = [WorkflowId(f"stuck{number}") for number in range(6)]
     world.send(*(start(f"c-{workflow_id}", "park", workflow_id=workflow_id) for workflow_id in stuck))
     world.loop.gather(world.now_ms)
@@ -231,7 +231,7 @@ def test_version_whose_vm_does_not_come_up_keeps_no_other_version_out(world: Wor
 
 def test_run_that_may_wake_itself_stays_also_when_it_waited_before_its_turn_was_decided() -> None:
     world = World().after(routed(V1, 1, wakes_itself=True))
-    world.loop.residents_max = 2
+    world.loop.waking.residents_max = 2
     ids = [WorkflowId(f"w{number}") for number in range(INPUTS_PER_BATCH_MAX + 50)]
     world.after(*(start(f"c-{workflow_id}", "park", workflow_id=workflow_id) for workflow_id in ids))
     assert all(world.loop.residents.is_resident(world.newest(workflow_id).run_id) for workflow_id in ids)
@@ -239,7 +239,7 @@ def test_run_that_may_wake_itself_stays_also_when_it_waited_before_its_turn_was_
 
 def test_making_room_reads_no_run() -> None:
     world = World().after(routed(V1, 1, wakes_itself=True))
-    world.loop.residents_max = 50
+    world.loop.waking.residents_max = 50
     for number in range(60):
         world.after(start(f"c{number}", "park", workflow_id=WorkflowId(f"w{number}")))
     version = version_key(DEFAULT, V1)

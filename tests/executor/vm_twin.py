@@ -1,19 +1,31 @@
 """A twin of the VM pool: workflows are Python generators, and nothing happens until the test says `pump`.
 
 A workflow yields how it waits, `("signal", name)` or `("receive", None)`, is sent the matching `(name, payload bytes)`, and
-returns its result as JSON bytes or raises. Replay goes turn by turn over the recorded history, as the Erlang host does.
+returns its result as JSON bytes or raises. A request to cancel is thrown into a wait for a signal. Replay goes turn by turn
+over the recorded history, as the Erlang host does.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
+from aion_beam.frames import QueryAnswer
 from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
-from aion_common.records.events import Failure, HistoryRecord, RunStarted, SignalReceived, TurnEnded, WaitKind
-from aion_executor.core.inputs import Blocks, Completes, Fails, Outcome, Waits
+from aion_common.records.events import (
+    Failure,
+    HistoryRecord,
+    RunCancelRequested,
+    RunStarted,
+    SignalReceived,
+    TurnEnded,
+    WaitKind,
+)
+from aion_executor.core.inputs import Blocks, Cancels, Completes, Fails, Outcome, Waits
 from aion_executor.core.run import Run
 from aion_executor.shell.residents import TurnEnd
+
+INPUTS = RunStarted | SignalReceived | RunCancelRequested
 
 Wait = tuple[str, str | None]
 Signal = tuple[str, bytes | None]
@@ -46,7 +58,31 @@ def fails(run: Run) -> Generator[Wait, Signal, bytes]:
     yield
 
 
-CODE: dict[str, Workflow] = {"park": park, "two_signals": two_signals, "at_once": at_once, "fails": fails}
+def tidies(run: Run) -> Generator[Wait, Signal, bytes]:
+    """Waits for `a`; when asked to cancel, for `tidied`."""
+    del run
+    try:
+        _, payload = yield ("signal", "a")
+    except AskedToCancel:
+        _, payload = yield ("signal", "tidied")
+    return payload or b"null"
+
+
+class AskedToCancel(Exception):
+    """`{aion_cancelled, Reason}`."""
+
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+CODE: dict[str, Workflow] = {
+    "park": park,
+    "two_signals": two_signals,
+    "at_once": at_once,
+    "fails": fails,
+    "tidies": tidies,
+}
 
 
 @dataclass(slots=True)
@@ -54,7 +90,7 @@ class Process:
     """A run inside the twin."""
 
     body: Generator[Wait, Signal, bytes]
-    mailbox: deque[Signal] = field(default_factory=deque)
+    mailbox: deque[Signal | AskedToCancel] = field(default_factory=deque)
     waits: Wait | None = None
     began: bool = False
     given: int = 0
@@ -65,22 +101,31 @@ class Process:
             if not self.began:
                 self.began = True
                 self.waits = next(self.body)
-            while self.waits is not None and (signal := self._take(self.waits)) is not None:
-                self.waits = self.body.send(signal)
+            while self.waits is not None and (given := self._take(self.waits)) is not None:
+                self.waits = self.body.throw(given) if isinstance(given, AskedToCancel) else self.body.send(given)
         except StopIteration as end:
             return Completes(result=json_payload(end.value))
+        except AskedToCancel as request:
+            return Cancels(reason=request.reason)
         except ValueError as error:
             return Fails(failure=Failure(kind="error", message=str(error), details=None))
         assert self.waits is not None, "a process that did not end waits"
         kind, name = self.waits
         return Waits(wait=WaitKind(kind), name=name)
 
-    def _take(self, wait: Wait) -> Signal | None:
-        for signal in self.mailbox:
-            if wait[0] == "receive" or signal[0] == wait[1]:
-                self.mailbox.remove(signal)
-                return signal
+    def _take(self, wait: Wait) -> Signal | AskedToCancel | None:
+        for given in self.mailbox:
+            if _ends(given, wait):
+                self.mailbox.remove(given)
+                return given
         return None
+
+
+def _ends(given: Signal | AskedToCancel, wait: Wait) -> bool:
+    """Whether what was given ends the wait: no plain `receive` sees a request to cancel."""
+    if isinstance(given, AskedToCancel):
+        return wait[0] != "receive"
+    return wait[0] == "receive" or given[0] == wait[1]
 
 
 @dataclass(slots=True)
@@ -93,11 +138,22 @@ class VmTwin:
     starts: int = 0
     alone: set[int] = field(default_factory=set)
     warmed: list[Version] = field(default_factory=list)
+    unloaded: list[Version] = field(default_factory=list)
 
     def warm(self, namespace: Namespace, version: Version) -> None:
         """Remember it."""
         del namespace
         self.warmed.append(version)
+
+    def unload(self, namespace: Namespace, version: Version) -> None:
+        """Remember it."""
+        del namespace
+        self.unloaded.append(version)
+
+    async def query(self, activation: int, name: str, arguments: bytes) -> QueryAnswer:
+        """The twin's runs answer with what they are asked."""
+        assert activation in self.processes, "only a resident run is asked"
+        return name.encode() + arguments
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> int:
         """Replay what is recorded, then begin the live turn."""
@@ -105,7 +161,7 @@ class VmTwin:
         activation = self.starts
         process = Process(self.code[run.workflow_type](run))
         self.processes[activation] = process
-        inputs = deque(record for record in records if isinstance(record.event, RunStarted | SignalReceived))
+        inputs = deque(record for record in records if isinstance(record.event, INPUTS))
         for record in records:
             if isinstance(record.event, TurnEnded):
                 while inputs and inputs[0].seq <= record.event.observed_seq:
@@ -160,3 +216,5 @@ def _give(process: Process, record: HistoryRecord) -> None:
     if isinstance(record.event, SignalReceived):
         payload = record.event.payload
         process.mailbox.append((record.event.name, None if payload is None else payload.data))
+    if isinstance(record.event, RunCancelRequested):
+        process.mailbox.append(AskedToCancel(record.event.reason))

@@ -13,6 +13,7 @@ from aion_common.records.commands import CatalogMarker, Command
 from aion_common.records.events import HistoryRecord, OwnerEpoch
 from aion_common.records.replies import Answer
 from aion_common.wire import decode
+from aion_executor.changes import REPLIES
 from aion_executor.core.inputs import UnreadableInput
 from aion_executor.core.run import Run
 from aion_executor.processor import PARTITION_KEY, partition_value
@@ -21,7 +22,7 @@ from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.residents import Residents
 from aion_executor.store.api import Tables
 from aion_executor.store.memory import MemoryTables
-from aion_executor.store.rows import Store
+from aion_executor.store.rows import OwedSend, Store
 from executor.given import DEFAULT, command_at, marker_at
 from executor.vm_twin import CODE, VmTwin
 
@@ -31,12 +32,13 @@ Wish = Command | CatalogMarker | None
 
 @dataclass(slots=True)
 class World:
-    """`history` and `commands` are the topics; `replies` what left, repeats included."""
+    """`history` and `commands` are the topics; `replies` and dead `letters` are what left, repeats included."""
 
     tables: Tables = field(default_factory=MemoryTables)
     history: list[bytes] = field(default_factory=list)
     commands: list[FromLog] = field(default_factory=list)
     replies: list[tuple[str, Answer]] = field(default_factory=list)
+    letters: list[OwedSend] = field(default_factory=list)
     now_ms: int = 1_000
     vms: VmTwin = field(default_factory=lambda: VmTwin(CODE))
     loop: PartitionLoop = field(init=False)
@@ -53,6 +55,7 @@ class World:
         restored.fold(self._read_from(restored.next_offset))
         self.vms = VmTwin(CODE)
         self.loop = PartitionLoop(
+            number=0,
             store=restored.store,
             partition=restored.partition,
             residents=Residents(self.vms),
@@ -60,7 +63,7 @@ class World:
             on_written=lambda _: None,
             sent_through=restored.partition.sent_through,
         )
-        self.owed = [Owed(replies=replies, through=offset) for offset, replies in restored.store.outbox()]
+        self.owed = [Owed(sends=sends, through=offset) for offset, sends in restored.store.outbox()]
         self.loop.wake_owed()
         self.loop.offer(self.commands[restored.partition.commands_next :])
 
@@ -98,7 +101,7 @@ class World:
             case CatalogMarker():
                 return marker_at(offset, wish)
             case None:
-                return UnreadableInput(offset=offset)
+                return UnreadableInput(offset=offset, reason="garbage", key=b"k", value=b"garbage", value_bytes=7)
 
     def pump(self) -> None:
         """Hand what VMs have reported to the loop."""
@@ -116,9 +119,13 @@ class World:
     def flush(self) -> None:
         """Let owed replies leave."""
         for owed in self.owed:
-            for reply in owed.replies:
-                sent = decode(reply.value)
-                self.replies.append((sent.command_id, sent.answer))
+            for send in owed.sends:
+                if send.topic != REPLIES:
+                    self.letters.append(send)
+                    continue
+                assert send.value is not None, "a reply has a value"
+                reply = decode(send.value)
+                self.replies.append((reply.command_id, reply.answer))
             self.loop.sent(owed, self.now_ms)
         self.owed.clear()
 

@@ -10,24 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aion_common.ids import WorkflowId
+from aion_common.limits import CANCEL_GRACE_MS
 from aion_common.records.commands import Command, IdConflict
 from aion_common.records.events import (
     OwnerEpoch,
     Progress,
+    RunCancelled,
+    RunCancelRequested,
     RunCompleted,
     RunFailed,
     RunStarted,
+    RunTerminated,
+    RunTimedOut,
     SignalReceived,
     TurnEnded,
 )
+from aion_common.records.replies import PinsReported
 from aion_common.wire import chain_of, decode
 from aion_common.wire.history import CHAIN_START
+from aion_executor.core.partition import version_key
 from aion_executor.core.run import is_open
 from aion_executor.store.api import Table, Tables
 from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rows import Store
-from executor.given import TYPES, V1, V2, routed, signal, start
+from executor.given import DEFAULT, TYPES, V1, V2, cancel, closing, kept, routed, signal, start, terminate, unloaded
 from executor.world import Wish, World
+
+TERMINAL = RunCompleted | RunFailed | RunCancelled | RunTerminated | RunTimedOut
 
 Act = Callable[[World], None]
 
@@ -35,19 +44,36 @@ workflow_ids = st.sampled_from([WorkflowId("w1"), WorkflowId("w2"), WorkflowId("
 command_ids = st.integers(0, 12).map(lambda number: f"c{number}")
 
 
-def _start(command_id: str, kind: str, workflow_id: WorkflowId, conflict: IdConflict) -> Wish:
-    return start(f"{command_id}/{workflow_id}", kind, workflow_id=workflow_id, id_conflict=conflict)
-
-
-starts = st.builds(_start, command_ids, st.sampled_from([*TYPES, "nobody"]), workflow_ids, st.sampled_from(IdConflict))
+starts = st.builds(
+    lambda command_id, kind, workflow_id, version, conflict, timeout_ms: start(
+        f"{command_id}/{workflow_id}",
+        kind,
+        workflow_id=workflow_id,
+        version=version,
+        id_conflict=conflict,
+        run_timeout_ms=timeout_ms,
+    ),
+    command_ids,
+    st.sampled_from([*TYPES, "nobody"]),
+    workflow_ids,
+    st.sampled_from([None, None, V1, V2]),
+    st.sampled_from(IdConflict),
+    st.sampled_from([None, None, 2_000]),
+)
+endings = st.builds(
+    lambda wish, command_id, workflow_id: wish(f"e{command_id}/{workflow_id}", workflow_id=workflow_id),
+    st.sampled_from([cancel, terminate]),
+    command_ids,
+    workflow_ids,
+)
 signals = st.builds(
     lambda command_id, name, workflow_id: signal(f"s{command_id}/{workflow_id}", name, workflow_id=workflow_id),
     command_ids,
-    st.sampled_from("ab"),
+    st.sampled_from(["a", "b", "tidied"]),
     workflow_ids,
 )
 markers = st.builds(routed, st.sampled_from([V1, V2]), st.integers(1, 6))
-wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, markers, st.none())
+wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, endings, markers, st.none())
 
 
 def _die(world: World) -> None:
@@ -57,6 +83,34 @@ def _die(world: World) -> None:
 
 def _pass_time(world: World) -> None:
     world.now_ms += 1_500
+
+
+def _grace_ends(world: World) -> None:
+    world.now_ms += CANCEL_GRACE_MS
+
+
+def _begin_unload(world: World) -> None:
+    """As the catalog does: of a version that is not routed, one at a time."""
+    world.run()
+    partition = world.loop.partition
+    if partition.closing is not None:
+        return
+    for version in (V1, V2):
+        if version_key(DEFAULT, version) in partition.versions and version not in partition.routes.values():
+            world.send(closing(version, partition.unload_attempt + 1))
+            return
+
+
+def _judge(world: World) -> None:
+    """As the catalog does, by what the owner reported."""
+    world.run()
+    waiting = world.loop.partition.closing
+    if waiting is None:
+        return
+    report = world.answer(f"unload/{waiting.attempt}/0")
+    assert isinstance(report, PinsReported)
+    verdict = kept if report.counts else unloaded
+    world.after(verdict(waiting.version, waiting.attempt))
 
 
 def _append(world: World) -> None:
@@ -73,6 +127,9 @@ acts: st.SearchStrategy[Act] = st.one_of(
     st.just(_append),
     st.just(_die),
     st.just(_pass_time),
+    st.just(_grace_ends),
+    st.just(_begin_unload),
+    st.just(_judge),
     st.sampled_from([True, False]).map(lambda keep: lambda world: world.crash(keep_store=keep)),
 )
 
@@ -82,9 +139,9 @@ def dump(tables: Tables) -> dict[Table, dict[bytes, bytes]]:
     return {table: dict(tables.scan(table, b"")) for table in Table if table is not Table.OUTBOX}
 
 
-def outbox(tables: Tables) -> Counter[bytes]:
+def outbox(tables: Tables) -> Counter[bytes | None]:
     """The replies that are owed."""
-    return Counter(reply.value for _, replies in Store(tables).outbox() for reply in replies)
+    return Counter(send.value for _, sends in Store(tables).outbox() for send in sends)
 
 
 def restored(history: list[bytes], *cuts: int) -> Tables:
@@ -116,6 +173,7 @@ def test_histories_stay_sound_and_every_command_gets_one_answer(some: list[Act])
     world = World().after(routed(V1, 1))
     for act in some:
         act(world)
+    _judge(world)
     world.run()
     check_history(world)
     asked = {given.command.command_id for given in world.commands if hasattr(given, "command")}
@@ -133,7 +191,7 @@ def test_every_open_run_can_still_be_finished(some: list[Act]) -> None:
     for number, workflow_id in enumerate(("w1", "w2", "w3")):
         if world.loop.store.newest_run_id(start("x", "park").namespace, WorkflowId(workflow_id)) is None:
             continue
-        for name in "ab":
+        for name in ("a", "b", "tidied"):
             world.after(signal(f"last-{number}-{name}", name, workflow_id=WorkflowId(workflow_id)))
         assert not is_open(world.newest(WorkflowId(workflow_id))), world.told()
 
@@ -164,7 +222,7 @@ def check_history(world: World) -> None:
         assert record.seq == seqs[record.run_id]
         assert record.chain == chain_of(record, chains.get(record.run_id, CHAIN_START))
         chains[record.run_id] = record.chain
-        if isinstance(record.event, RunStarted | SignalReceived):
+        if isinstance(record.event, RunStarted | SignalReceived | RunCancelRequested):
             assert record.cause is not None
             causes[record.cause.command_id] += 1
             cause = world.commands[record.cause.offset]
@@ -172,6 +230,6 @@ def check_history(world: World) -> None:
         if isinstance(record.event, TurnEnded):
             assert record.event.observed_seq > observed.get(record.run_id, 0), "each turn observes something new"
             observed[record.run_id] = record.event.observed_seq
-        if isinstance(record.event, RunCompleted | RunFailed):
+        if isinstance(record.event, TERMINAL):
             closed.add(record.run_id)
     assert all(count == 1 for count in causes.values()), causes

@@ -41,6 +41,9 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
     def find_ref(key: PackageKey) -> PackageRef | None:
         return executor.package_ref(key)
 
+    def is_loaded(key: PackageKey) -> bool:
+        return executor.package_ref(key) is not None
+
     switchboard = Switchboard()
     shelf = PackageShelf(log, topics, settings.data_dir / "packages", find_ref)
     pool = VmPool(await asyncio.to_thread(build_host), shelf, switchboard)
@@ -59,7 +62,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
             address=address,
             session_ms=settings.session_timeout_ms,
             sender=sender,
-            connect=partial(PartitionVms, pool, switchboard),
+            connect=partial(PartitionVms, pool, switchboard, is_loaded),
             commands=commands,
         )
         async with asyncio.TaskGroup() as tasks:

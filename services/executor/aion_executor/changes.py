@@ -6,17 +6,33 @@ one in flight, then the store. Live decisions, restore and catching up fold reco
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
-from aion_common.records.events import HistoryRecord, RecordedAnswer, RunStarted
-from aion_common.records.replies import Answer, Rejection, RejectionCode, Reply, StartAccepted
+from aion_common.kafka.deadletters import Unusable, dead_letter
+from aion_common.kafka.topics import Topics
+from aion_common.records.events import (
+    CatalogApplied,
+    DeadLettered,
+    HistoryRecord,
+    OwnerEpoch,
+    PartitionEvent,
+    Progress,
+    RecordedAnswer,
+    RunStarted,
+    StartParked,
+    StartReleased,
+)
+from aion_common.records.replies import Answer, PinsReported, Rejection, RejectionCode, Reply, StartAccepted
 from aion_common.wire import encode
 from aion_executor.core.answers import answers_of
 from aion_executor.core.apply import apply_to_run
-from aion_executor.core.indexes import entries_of
+from aion_executor.core.indexes import reindexed
 from aion_executor.core.run import Run
-from aion_executor.store.rows import Meta, OwedReply, Writes
+from aion_executor.store.rows import Meta, OwedSend, Writes
+
+REPLIES = "replies"
+"""How sends name the replies topic, whatever its prefix."""
 
 
 class Lookup(Protocol):
@@ -34,18 +50,26 @@ class Lookup(Protocol):
     def records(self, run_id: RunId, from_seq: int, limit: int) -> list[HistoryRecord]:
         """The run's history records from `from_seq` on, in order, at most `limit`."""
 
+    def parked(self, offset: int) -> bytes | None:
+        """The encoded command of a start that waits for a verdict."""
+
+    def entries(self, prefix: bytes) -> Iterable[bytes]:
+        """Index entries with the prefix, in order."""
+
 
 @dataclass(slots=True)
 class Changes:
-    """Folded records over `below`. `replies` are what these records owe, in order."""
+    """Folded records over `below`. `sends` are what these records owe, in order."""
 
     below: Lookup
-    replies: list[OwedReply] = field(default_factory=list)
+    sends: list[OwedSend] = field(default_factory=list)
     _runs: dict[RunId, Run] = field(default_factory=dict)
     _newest: dict[bytes, RunId] = field(default_factory=dict)
     _records: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
     _history: list[tuple[RunId, int, bytes]] = field(default_factory=list)
     _answers: dict[CommandId, bytes] = field(default_factory=dict)
+    _ages: list[tuple[int, CommandId]] = field(default_factory=list)
+    _parked: dict[int, bytes | None] = field(default_factory=dict)
     _entries_added: set[bytes] = field(default_factory=set)
     _entries_removed: set[bytes] = field(default_factory=set)
 
@@ -69,6 +93,15 @@ class Changes:
             return own[skipped : skipped + limit]
         return (self.below.records(run_id, from_seq, limit) + own)[:limit]
 
+    def parked(self, offset: int) -> bytes | None:
+        """See `Lookup`."""
+        return self._parked[offset] if offset in self._parked else self.below.parked(offset)
+
+    def entries(self, prefix: bytes) -> Iterable[bytes]:
+        """See `Lookup`."""
+        kept = {entry for entry in self.below.entries(prefix) if entry not in self._entries_removed}
+        return sorted(kept.union(entry for entry in self._entries_added if entry.startswith(prefix)))
+
     def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
         """Apply an event of a run, whose record has these bytes; returns the run after it."""
         run_id = record.run_id
@@ -79,12 +112,33 @@ class Changes:
         self._history.append((run_id, record.seq, value))
         if isinstance(record.event, RunStarted):
             self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
-        self._reindex(entries_of(before), entries_of(after))
+        removed, added = reindexed(before, after)
+        self._entries_added.difference_update(removed)
+        self._entries_removed.update(removed)
+        self._entries_removed.difference_update(added)
+        self._entries_added.update(added)
         for answered in answers_of(record):
-            self.fold_answer(answered)
+            self.fold_answer(answered, record.recorded_at)
         return after
 
-    def fold_answer(self, answered: RecordedAnswer) -> int:
+    def fold_partition_event(self, event: PartitionEvent, recorded_at: int) -> None:
+        """What an event of the partition itself changes beside the partition's own state."""
+        match event:
+            case Progress(answers=answers):
+                for answered in answers:
+                    self.fold_answer(answered, recorded_at)
+            case StartParked(offset=offset, command=command):
+                self._parked[offset] = encode(command)
+            case StartReleased(offset=offset):
+                self._parked[offset] = None
+            case DeadLettered():
+                self.sends.append(_letter(event))
+            case OwnerEpoch() | CatalogApplied():
+                pass
+            case _:
+                assert_never(event)
+
+    def fold_answer(self, answered: RecordedAnswer, recorded_at: int) -> int:
         """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
         the bytes of the reply."""
         answer = answered.answer
@@ -94,32 +148,27 @@ class Changes:
         value = encode(Reply(command_id=answered.command_id, answer=answer))
         if is_remembered:
             self._answers[answered.command_id] = value
+            self._ages.append((recorded_at, answered.command_id))
         if answered.reply_partition is not None:
             key = answered.command_id.encode()
-            self.replies.append(OwedReply(partition=answered.reply_partition, key=key, value=value))
+            self.sends.append(OwedSend(topic=REPLIES, partition=answered.reply_partition, key=key, value=value))
         return len(value)
-
-    def _reindex(self, before: frozenset[bytes], after: frozenset[bytes]) -> None:
-        for entry in before - after:
-            self._entries_added.discard(entry)
-            self._entries_removed.add(entry)
-        for entry in after - before:
-            self._entries_removed.discard(entry)
-            self._entries_added.add(entry)
 
     @property
     def changed_runs(self) -> Iterable[Run]:
         """The runs that these records changed, as they are now."""
         return self._runs.values()
 
-    def writes(self, meta: Meta, outbox: dict[int, tuple[OwedReply, ...]]) -> Writes:
-        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `replies` by offset."""
+    def writes(self, meta: Meta, outbox: dict[int, tuple[OwedSend, ...]]) -> Writes:
+        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `sends` by offset."""
         return Writes(
             meta=meta,
             runs=self._runs,
             newest=self._newest,
             history=self._history,
             answers=self._answers,
+            ages=self._ages,
+            parked=self._parked,
             outbox=outbox,
             entries_added=self._entries_added,
             entries_removed=self._entries_removed,
@@ -131,5 +180,20 @@ def _is_known_by_its_run(answer: Answer) -> bool:
 
 
 def _is_transient(answer: Answer) -> bool:
-    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008)."""
-    return isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED
+    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008); the pins of a version are counted
+    once for each attempt, which has a number of its own."""
+    return isinstance(answer, PinsReported) or (isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED)
+
+
+def _letter(event: DeadLettered) -> OwedSend:
+    unusable = Unusable(
+        topic=event.topic,
+        partition=event.partition,
+        offset=event.offset,
+        reason=event.reason,
+        key=event.key,
+        value=event.value,
+        value_bytes=event.value_bytes,
+    )
+    letter = dead_letter(Topics(""), unusable)
+    return OwedSend(topic=letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers)

@@ -4,25 +4,64 @@ A batch is decided at one time (`Facts.now_ms`) and sealed once: its records, `P
 one append. Who calls it: the partition loop, live and in tests.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from aion_common.ids import NO_NAMESPACE, NO_RUN, NO_WORKFLOW, Namespace, RunId, WorkflowId, run_id_of, workflow_key
+from aion_common.ids import (
+    NO_NAMESPACE,
+    NO_RUN,
+    NO_WORKFLOW,
+    CommandId,
+    Namespace,
+    RunId,
+    WorkflowId,
+    run_id_of,
+    workflow_key,
+)
 from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
-from aion_common.records.commands import Command, SignalRun, StartRun
-from aion_common.records.events import CatalogApplied, Cause, HistoryRecord, OwnerEpoch, Progress, RecordedAnswer
+from aion_common.records.commands import (
+    Command,
+    StartRun,
+    VersionClosing,
+    VersionKept,
+    VersionRouted,
+    VersionUnloaded,
+)
+from aion_common.records.events import (
+    CatalogApplied,
+    Cause,
+    DeadLettered,
+    HistoryRecord,
+    OwnerEpoch,
+    PartitionEvent,
+    Progress,
+    RecordedAnswer,
+    RunEvent,
+    StartParked,
+    StartReleased,
+)
 from aion_common.records.replies import Answer, StartAccepted
 from aion_common.wire import decode, seal
 from aion_common.wire.history import CHAIN_START
 from aion_executor.changes import Changes, Lookup
 from aion_executor.core.apply import apply_to_partition
 from aion_executor.core.decide import decide
-from aion_executor.core.decision import Answered, Decision, Rejection
-from aion_executor.core.effects import Effect, Warm, effect_of
+from aion_executor.core.decision import Answered, Decision, Park, Rejection
+from aion_executor.core.effects import Effect, Unload, Warm, effect_of
 from aion_executor.core.facts import Facts
-from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.inputs import (
+    CommandInput,
+    DueInput,
+    Input,
+    MarkerInput,
+    ReleasedInput,
+    TurnInput,
+    UnreadableInput,
+)
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
+from aion_executor.pins import pins_command_id, report_pins
 
 KeyValue = tuple[bytes, bytes]
 
@@ -47,9 +86,11 @@ class SealedBatch:
 
 @dataclass(slots=True, kw_only=True)
 class OpenBatch:
-    """A batch being decided. `partition`: the partition's state as decided so far, this batch included."""
+    """A batch being decided. `partition`: the partition's state as decided so far, this batch included. `is_resident`: whether
+    a run is in a VM now."""
 
     facts: Facts
+    is_resident: Callable[[RunId], bool]
     partition: Partition
     changes: Changes
     records: list[KeyValue] = field(default_factory=list)
@@ -58,80 +99,124 @@ class OpenBatch:
     value_bytes: int = 0
 
 
-def open_batch(below: Lookup, partition: Partition, facts: Facts) -> OpenBatch:
+def open_batch(below: Lookup, partition: Partition, facts: Facts, is_resident: Callable[[RunId], bool]) -> OpenBatch:
     """An empty batch over what is decided already. Its time never goes back behind the partition's newest record."""
     assert facts.now_ms >= partition.recorded_at, "time does not go back within a partition"
-    return OpenBatch(facts=facts, partition=partition, changes=Changes(below))
+    return OpenBatch(facts=facts, is_resident=is_resident, partition=partition, changes=Changes(below))
 
 
-def step(batch: OpenBatch, given: Input) -> Effect | None:
-    """Decide one input into the batch; returns what the addressed run's new state asks of its VM."""
+def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
+    """Decide one input into the batch; returns what the new states ask of VMs."""
     batch.inputs += 1
-    effect: Effect | None = None
     match given:
         case TurnInput():
-            return _step_turn(batch, given)
+            return _step_run(batch, given)
+        case DueInput():
+            return _step_run(batch, given)
+        case ReleasedInput():
+            return _step_released(batch, given)
         case UnreadableInput():
-            pass
+            effects: Sequence[Effect] = _step_unreadable(batch, given)
         case MarkerInput():
-            effect = _step_marker(batch, given)
+            effects = _step_marker(batch, given)
         case CommandInput():
-            effect = _step_command(batch, given)
+            effects = _step_command(batch, given)
         case _:
             assert_never(given)
     batch.partition = replace(batch.partition, commands_next=given.offset + 1)
-    return effect
+    return effects
 
 
-def _step_turn(batch: OpenBatch, turn: TurnInput) -> Effect | None:
-    run = batch.changes.run(turn.run_id)
-    decided = decide(batch.partition, run, turn, batch.facts)
+def _step_run(batch: OpenBatch, given: TurnInput | DueInput) -> Sequence[Effect]:
+    run = batch.changes.run(given.run_id)
+    decided = decide(batch.partition, run, given, batch.facts)
     if run is None or not isinstance(decided, Decision):
-        return None
-    target = _Target(namespace=run.namespace, workflow_id=run.workflow_id, run_id=run.run_id, cause=None)
-    return _append_run_events(batch, run, target, decided)
+        return ()
+    return _append_run_events(batch, run, _target_of(run, None), decided.events)
 
 
-def _step_marker(batch: OpenBatch, given: MarkerInput) -> Effect | None:
+def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> Sequence[Effect]:
+    letter = DeadLettered(
+        topic=COMMANDS,
+        partition=batch.facts.number,
+        offset=given.offset,
+        reason=given.reason,
+        key=given.key,
+        value=given.value,
+        value_bytes=given.value_bytes,
+    )
+    _append_partition_event(batch, letter)
+    return ()
+
+
+def _step_marker(batch: OpenBatch, given: MarkerInput) -> Sequence[Effect]:
     decided = decide(batch.partition, None, given, batch.facts)
     assert isinstance(decided, Decision), "a marker is never refused"
     for event in decided.events:
         assert isinstance(event, CatalogApplied), "a marker changes no run"
-        record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
-        batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
-        _append(batch, PARTITION_KEY, seal(record, None).value)
-    marker = given.marker.body
-    return Warm(namespace=marker.namespace, version=marker.version) if decided.events else None
+        _append_partition_event(batch, event)
+    if not decided.events:
+        return ()
+    match given.marker.body:
+        case VersionRouted(namespace=namespace, version=version):
+            return (Warm(namespace=namespace, version=version),)
+        case VersionUnloaded(namespace=namespace, version=version):
+            return (Unload(namespace=namespace, version=version),)
+        case VersionClosing() as closing:
+            report = report_pins(batch.changes, batch.facts, closing, batch.is_resident)
+            _answer(batch, pins_command_id(closing.attempt, batch.facts.number), closing.reply_partition, report)
+        case VersionKept():
+            pass
+        case _:
+            assert_never(given.marker.body)
+    return ()
 
 
-def _step_command(batch: OpenBatch, given: CommandInput) -> Effect | None:
+def _step_released(batch: OpenBatch, given: ReleasedInput) -> Sequence[Effect]:
+    value = batch.changes.parked(given.offset)
+    assert value is not None, "a parked start is kept until it is released"
+    command: Command = decode(value)
+    _append_partition_event(batch, StartReleased(offset=given.offset))
+    return _step_command(batch, CommandInput(offset=given.offset, command=command))
+
+
+def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
     command = given.command
     new_run_id = run_id_of(command.namespace, command.workflow_id, command.command_id)
     first_answer = _first_answer(batch.changes, command, new_run_id)
     if first_answer is not None:
-        _answer(batch, command, first_answer)
-        return None
+        _answer(batch, command.command_id, command.reply_partition, first_answer)
+        return ()
     run = _addressed(batch.changes, command)
     match decide(batch.partition, run, given, batch.facts):
         case Rejection() as rejection:
-            _answer(batch, command, rejection)
+            _answer(batch, command.command_id, command.reply_partition, rejection)
         case Answered(answer=answer):
-            _answer(batch, command, answer)
-        case Decision() as decided:
-            before = None if isinstance(command.body, StartRun) else run
-            target = _Target(
-                namespace=command.namespace,
-                workflow_id=command.workflow_id,
-                run_id=new_run_id if before is None else before.run_id,
-                cause=Cause(
-                    topic=COMMANDS,
-                    offset=given.offset,
-                    command_id=command.command_id,
-                    reply_partition=command.reply_partition,
-                ),
+            _answer(batch, command.command_id, command.reply_partition, answer)
+        case Park():
+            _append_partition_event(batch, StartParked(offset=given.offset, command=command))
+        case Decision(events=events, replaced=replaced):
+            cause = Cause(
+                topic=COMMANDS,
+                offset=given.offset,
+                command_id=command.command_id,
+                reply_partition=command.reply_partition,
             )
-            return _append_run_events(batch, before, target, decided)
-    return None
+            return [
+                *(_append_run_events(batch, run, _target_of(run, None), replaced) if run and replaced else ()),
+                *_append_command_events(batch, run, command, cause, events),
+            ]
+    return ()
+
+
+def _append_command_events(
+    batch: OpenBatch, run: Run | None, command: Command, cause: Cause, events: Sequence[RunEvent | CatalogApplied]
+) -> Sequence[Effect]:
+    if run is not None and not isinstance(command.body, StartRun):
+        return _append_run_events(batch, run, _target_of(run, cause), events)
+    run_id = run_id_of(command.namespace, command.workflow_id, command.command_id)
+    target = _Target(namespace=command.namespace, workflow_id=command.workflow_id, run_id=run_id, cause=cause)
+    return _append_run_events(batch, None, target, events)
 
 
 def _first_answer(changes: Changes, command: Command, new_run_id: RunId) -> Answer | None:
@@ -145,7 +230,7 @@ def _first_answer(changes: Changes, command: Command, new_run_id: RunId) -> Answ
 
 
 def _addressed(changes: Changes, command: Command) -> Run | None:
-    run_id = command.body.run_id if isinstance(command.body, SignalRun) else None
+    run_id = None if isinstance(command.body, StartRun) else command.body.run_id
     if run_id is None:
         run_id = changes.newest_run_id(command.namespace, command.workflow_id)
     run = None if run_id is None else changes.run(run_id)
@@ -154,10 +239,10 @@ def _addressed(changes: Changes, command: Command) -> Run | None:
     return run
 
 
-def _answer(batch: OpenBatch, command: Command, answer: Answer) -> None:
-    answered = RecordedAnswer(command_id=command.command_id, reply_partition=command.reply_partition, answer=answer)
+def _answer(batch: OpenBatch, command_id: CommandId, reply_partition: int | None, answer: Answer) -> None:
+    answered = RecordedAnswer(command_id=command_id, reply_partition=reply_partition, answer=answer)
     batch.answers.append(answered)
-    batch.value_bytes += batch.changes.fold_answer(answered)
+    batch.value_bytes += batch.changes.fold_answer(answered, batch.facts.now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +253,15 @@ class _Target:
     cause: Cause | None
 
 
-def _append_run_events(batch: OpenBatch, run: Run | None, target: _Target, decided: Decision) -> Effect | None:
+def _target_of(run: Run, cause: Cause | None) -> _Target:
+    return _Target(namespace=run.namespace, workflow_id=run.workflow_id, run_id=run.run_id, cause=cause)
+
+
+def _append_run_events(
+    batch: OpenBatch, run: Run | None, target: _Target, events: Sequence[RunEvent | CatalogApplied]
+) -> Sequence[Effect]:
     key = workflow_key(target.namespace, target.workflow_id)
-    for event in decided.events:
+    for event in events:
         record = HistoryRecord(
             namespace=target.namespace,
             workflow_id=target.workflow_id,
@@ -185,7 +276,15 @@ def _append_run_events(batch: OpenBatch, run: Run | None, target: _Target, decid
         sealed = seal(record, CHAIN_START if run is None else run.chain)
         run = batch.changes.fold_run_event(sealed.record, sealed.value)
         _append(batch, key, sealed.value)
-    return effect_of(run) if run is not None and decided.events else None
+    effect = effect_of(run) if run is not None and events else None
+    return () if effect is None else (effect,)
+
+
+def _append_partition_event(batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered) -> None:
+    record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
+    batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
+    batch.changes.fold_partition_event(event, batch.facts.now_ms)
+    _append(batch, PARTITION_KEY, seal(record, None).value)
 
 
 def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
@@ -193,7 +292,7 @@ def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
     batch.value_bytes += len(key) + len(value)
 
 
-def _partition_record(event: OwnerEpoch | Progress | CatalogApplied, now_ms: int, owner_epoch: int) -> HistoryRecord:
+def _partition_record(event: PartitionEvent, now_ms: int, owner_epoch: int) -> HistoryRecord:
     return HistoryRecord(
         namespace=NO_NAMESPACE,
         workflow_id=NO_WORKFLOW,
@@ -215,6 +314,13 @@ def partition_value(event: OwnerEpoch | Progress, now_ms: int, owner_epoch: int)
 def is_full(batch: OpenBatch) -> bool:
     """Whether the batch must be sealed before it takes another input: one more decision of any size still fits."""
     return batch.inputs >= INPUTS_PER_BATCH_MAX or batch.value_bytes >= BATCH_BYTES_MAX - DECISION_BYTES_MAX
+
+
+def next_released(partition: Partition) -> ReleasedInput | None:
+    """The first of the parked starts whose verdict is there: decided before any other command."""
+    if partition.closing is not None or not partition.parked:
+        return None
+    return ReleasedInput(offset=partition.parked[0])
 
 
 def is_empty(batch: OpenBatch) -> bool:

@@ -14,12 +14,12 @@ from aion_common.errors import BadRecord
 from aion_common.ids import NO_RUN
 from aion_common.kafka.api import LogRecord
 from aion_common.metrics import VOID_RECORDS
-from aion_common.records.events import HistoryRecord, OwnerEpoch, Progress
+from aion_common.records.events import HistoryRecord, OwnerEpoch, PartitionEvent
 from aion_common.wire import UnknownSchema, decode
 from aion_executor.changes import Changes
 from aion_executor.core.apply import apply_to_partition
 from aion_executor.core.partition import Partition
-from aion_executor.store.rows import Meta, OwedReply, Store, checksum_of
+from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +40,15 @@ class Restore:
         if not records:
             return
         changes = Changes(self.store)
-        outbox: dict[int, tuple[OwedReply, ...]] = {}
+        outbox: dict[int, tuple[OwedSend, ...]] = {}
         for read, record in [(read, self._readable(read)) for read in records]:
             assert read.offset >= self.next_offset, "the history is read in order"
-            owed_before = len(changes.replies)
+            owed_before = len(changes.sends)
             if record is not None:
                 self._fold_one(read, record, changes)
             self.next_offset = read.offset + 1
-            if len(changes.replies) > owed_before:
-                outbox[read.offset] = tuple(changes.replies[owed_before:])
+            if len(changes.sends) > owed_before:
+                outbox[read.offset] = tuple(changes.sends[owed_before:])
         last = records[-1]
         meta = Meta(offset=last.offset, checksum=checksum_of(last.value or b""), partition=self.partition)
         self.store.write(changes.writes(meta, outbox))
@@ -76,9 +76,8 @@ class Restore:
             changes.fold_run_event(record, read.value or b"")
             return
         self.partition = apply_to_partition(self.partition, record, read.offset)
-        if isinstance(record.event, Progress):
-            for answered in record.event.answers:
-                changes.fold_answer(answered)
+        assert isinstance(record.event, PartitionEvent), "a record without a run is an event of its partition"
+        changes.fold_partition_event(record.event, record.recorded_at)
 
 
 def begin_restore(store: Store) -> Restore | None:

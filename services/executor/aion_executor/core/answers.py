@@ -1,10 +1,19 @@
 """What a history record owes to whoever sent its command: a pure function of the record, so that a new owner repeats it.
 
-A start is answered by its RunStarted, a signal by its SignalReceived, everything else by `Progress.answers`.
+A start is answered by its RunStarted, a signal by its SignalReceived and so on; what made no event by `Progress.answers`. An
+event without a cause owes nothing: a run that is terminated for another to take its place is not what the command asked for.
 """
 
-from aion_common.records.events import HistoryRecord, Progress, RecordedAnswer, RunStarted, SignalReceived
-from aion_common.records.replies import Answer, SignalAccepted, StartAccepted
+from aion_common.records.events import (
+    HistoryRecord,
+    Progress,
+    RecordedAnswer,
+    RunCancelRequested,
+    RunStarted,
+    RunTerminated,
+    SignalReceived,
+)
+from aion_common.records.replies import Answer, CancelAccepted, SignalAccepted, StartAccepted, TerminateAccepted
 
 
 def answers_of(record: HistoryRecord) -> tuple[RecordedAnswer, ...]:
@@ -16,6 +25,10 @@ def answers_of(record: HistoryRecord) -> tuple[RecordedAnswer, ...]:
             answer: Answer = StartAccepted(run_id=record.run_id, version=version, created=True)
         case SignalReceived():
             answer = SignalAccepted(run_id=record.run_id, seq=record.seq)
+        case RunCancelRequested():
+            answer = CancelAccepted(run_id=record.run_id, seq=record.seq)
+        case RunTerminated():
+            answer = TerminateAccepted(run_id=record.run_id, seq=record.seq)
         case _:
             return ()
     if (cause := record.cause) is None:

@@ -32,7 +32,15 @@ class Warm:
     version: Version
 
 
-Effect = Wake | Evict | Warm
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    """Nothing needs the version any more: its VM goes."""
+
+    namespace: Namespace
+    version: Version
+
+
+Effect = Wake | Evict | Warm | Unload
 
 
 def effect_of(run: Run) -> Effect | None:

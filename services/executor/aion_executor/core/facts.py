@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """`now_ms`: the time of this batch, never before the partition's newest record."""
+    """`now_ms`: the time of this batch, never before the partition's newest record. `number`: the partition's."""
 
     now_ms: int
+    number: int
     payload_bytes_max: int
     pending_signals_max: int
     history_events_max: int
     history_bytes_max: int
+    cancel_grace_ms: int
+    parked_starts_max: int

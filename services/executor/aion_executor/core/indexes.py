@@ -1,13 +1,21 @@
 """Index entries: a pure function of a run's state, so that the store keeps them by a diff of before and after.
 
 Key prefixes are never reused: `owed/` runs that must be woken by whoever takes the partition over; `soft/` runs in a plain
-`receive`, by version.
+`receive`, by version; `open/` open runs, by version; `due/` runs that time does something to, by time; `list/` all runs of a
+namespace, the newest first. Every key ends with the run id.
 """
 
+import struct
+from collections.abc import Callable
+
 from aion_common.ids import Namespace, RunId, Version
-from aion_executor.core.run import Run, owes_turn, waits_softly
+from aion_executor.core.run import Run, due_at, is_open, owes_turn, waits_softly
 
 OWED = b"owed/"
+DUE = b"due/"
+
+RUN_ID_CHARS = 32
+TIME_MAX = 2**64 - 1
 
 
 def soft_prefix(namespace: Namespace, version: Version) -> bytes:
@@ -15,18 +23,85 @@ def soft_prefix(namespace: Namespace, version: Version) -> bytes:
     return f"soft/{namespace}/{version}/".encode()
 
 
+def open_prefix(namespace: Namespace, version: Version | None = None) -> bytes:
+    """Prefix of the open runs of a version, or of a whole namespace."""
+    return f"open/{namespace}/".encode() if version is None else f"open/{namespace}/{version}/".encode()
+
+
+def list_prefix(namespace: Namespace) -> bytes:
+    """Prefix of all runs of a namespace, in the order of lists: the newest first, then by run id."""
+    return f"list/{namespace}/".encode()
+
+
+def list_key(namespace: Namespace, started_at: int, run_id: RunId) -> bytes:
+    """Where a run stands in the list of its namespace."""
+    return list_prefix(namespace) + struct.pack(">Q", TIME_MAX - started_at) + run_id.encode()
+
+
+def started_at_in(key: bytes) -> int:
+    """The time in a key of a list."""
+    (inverted,) = struct.unpack(">Q", key[-RUN_ID_CHARS - 8 : -RUN_ID_CHARS])
+    return TIME_MAX - int(inverted)
+
+
+def due_key(due_ms: int, run_id: RunId) -> bytes:
+    """Where a run stands that time does something to."""
+    return DUE + struct.pack(">Q", due_ms) + run_id.encode()
+
+
+def due_ms_in(key: bytes) -> int:
+    """The time in a key of `due/`."""
+    (due_ms,) = struct.unpack(">Q", key[-RUN_ID_CHARS - 8 : -RUN_ID_CHARS])
+    return int(due_ms)
+
+
 def run_id_in(key: bytes) -> RunId:
     """The run an index entry names."""
-    return RunId(key.rpartition(b"/")[2].decode())
+    return RunId(key[-RUN_ID_CHARS:].decode())
 
 
-def entries_of(run: Run | None) -> frozenset[bytes]:
+def version_in(key: bytes) -> Version:
+    """The version in a key of `open/`."""
+    return Version(key.split(b"/")[2].decode())
+
+
+def _owed(run: Run) -> bytes | None:
+    return OWED + run.run_id.encode() if owes_turn(run) else None
+
+
+def _soft(run: Run) -> bytes | None:
+    return soft_prefix(run.namespace, run.version) + run.run_id.encode() if waits_softly(run) else None
+
+
+def _open(run: Run) -> bytes | None:
+    return open_prefix(run.namespace, run.version) + run.run_id.encode() if is_open(run) else None
+
+
+def _due(run: Run) -> bytes | None:
+    due_ms = due_at(run)
+    return None if due_ms is None else due_key(due_ms, run.run_id)
+
+
+_MOVING: tuple[Callable[[Run], bytes | None], ...] = (_owed, _soft, _open, _due)
+
+
+def reindexed(before: Run | None, after: Run) -> tuple[list[bytes], list[bytes]]:
+    """The entries that an event took away, and those it added."""
+    removed: list[bytes] = []
+    added: list[bytes] = []
+    if before is None:
+        added.append(list_key(after.namespace, after.started_at, after.run_id))
+    for entry_of in _MOVING:
+        old = None if before is None else entry_of(before)
+        new = entry_of(after)
+        if old != new:
+            if old is not None:
+                removed.append(old)
+            if new is not None:
+                added.append(new)
+    return removed, added
+
+
+def entries_of(run: Run) -> frozenset[bytes]:
     """All index entries of a run."""
-    if run is None:
-        return frozenset()
-    entries = set[bytes]()
-    if owes_turn(run):
-        entries.add(OWED + run.run_id.encode())
-    if waits_softly(run):
-        entries.add(soft_prefix(run.namespace, run.version) + run.run_id.encode())
-    return frozenset(entries)
+    return frozenset(reindexed(None, run)[1])

@@ -26,7 +26,19 @@ class MarkerInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableInput:
-    """A record of `aion.commands` that is none of ours: its offset counts as decided."""
+    """A record of `aion.commands` that is none of ours: its offset counts as decided. Key and value as far as a dead letter
+    holds them; `value_bytes`: what the value had."""
+
+    offset: int
+    reason: str
+    key: bytes | None
+    value: bytes | None
+    value_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedInput:
+    """The verdict is there: the start that was parked at this offset of `aion.commands` is decided."""
 
     offset: int
 
@@ -54,6 +66,13 @@ class Fails:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancels:
+    """The turn ended the run: it did not catch the request to cancel."""
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
     """The engine cannot go on with the run: its replay differed, or its turns keep killing VMs."""
 
@@ -61,7 +80,7 @@ class Blocks:
     found: str
 
 
-Outcome = Waits | Completes | Fails | Blocks
+Outcome = Waits | Completes | Fails | Cancels | Blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +92,11 @@ class TurnInput:
     outcome: Outcome
 
 
-Input = CommandInput | MarkerInput | UnreadableInput | TurnInput
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueInput:
+    """A time that the run's state names has come."""
+
+    run_id: RunId
+
+
+Input = CommandInput | MarkerInput | UnreadableInput | ReleasedInput | TurnInput | DueInput

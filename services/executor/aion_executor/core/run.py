@@ -1,7 +1,7 @@
 """A run: one frozen value of bounded size, the fold of its history. Payloads stay in the history.
 
-Rule of turns: a run is *given* its inputs (RunStarted, SignalReceived) only between turns. `observed` is the newest event
-it had been given when its last recorded turn ended; `unobserved` are the inputs recorded since.
+Rule of turns: a run is *given* its inputs (RunStarted, SignalReceived, RunCancelRequested) only between turns. `observed` is
+the newest event it had been given when its last recorded turn ended; `unobserved` are the inputs recorded since.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ from aion_common.records.events import WaitKind
 
 
 class RunStatus(StrEnum):
-    """Where a run stands; the last two are terminal."""
+    """Where a run stands; all but the first two are terminal."""
 
     RUNNING = "running"
     BLOCKED = "blocked"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +32,19 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """The run was asked to end, by event `seq`; at `deadline_ms` it is ended."""
+
+    seq: int
+    reason: str | None
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """`seq`, `chain`, `history_bytes`: of the newest event, its chain, all records together. `wait`: how the last recorded
-    turn ended, None before the first. `closed_at`: when the terminal event, which is event `seq`, was recorded."""
+    turn ended, None before the first. `timeout_at`: when it is ended at the latest. `closed_at`: when the terminal event, which
+    is event `seq`, was recorded."""
 
     namespace: Namespace
     workflow_id: WorkflowId
@@ -48,6 +61,8 @@ class Run:
     wait: WaitKind | None = None
     wait_name: str | None = None
     blocked: Blocked | None = None
+    timeout_at: int | None = None
+    cancel: CancelRequest | None = None
     closed_at: int | None = None
 
 
@@ -64,3 +79,12 @@ def owes_turn(run: Run) -> bool:
 def waits_softly(run: Run) -> bool:
     """Whether the run waits in a plain `receive`, out of which it may go on by itself."""
     return run.status is RunStatus.RUNNING and run.wait is WaitKind.RECEIVE
+
+
+def due_at(run: Run) -> int | None:
+    """When time itself does something to the run next, if it is still open then: in milliseconds since the epoch."""
+    if not is_open(run):
+        return None
+    if run.cancel is None:
+        return run.timeout_at
+    return run.cancel.deadline_ms if run.timeout_at is None else min(run.cancel.deadline_ms, run.timeout_at)

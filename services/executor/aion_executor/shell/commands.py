@@ -15,7 +15,7 @@ from aion_common.errors import BadRecord, Unavailable
 from aion_common.kafka.api import Log, LogRecord, OffsetOutOfRange, Reader
 from aion_common.kafka.reading import learn_published
 from aion_common.kafka.topics import REPLY_PARTITIONS, Topics
-from aion_common.limits import COMMAND_BYTES_MAX, COMMANDS_WAITING_MAX
+from aion_common.limits import COMMAND_BYTES_MAX, COMMANDS_WAITING_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX
 from aion_common.metrics import SKIPPED_RECORDS
 from aion_common.records.commands import CatalogMarker, Command
 from aion_common.wire import UnknownSchema, decode
@@ -39,27 +39,52 @@ class Target(Protocol):
     def commands_waiting(self) -> int:
         """How many wait now."""
 
+    def backlog_offered(self) -> None:
+        """Everything up to the `backlog_end` of its `attach` was offered."""
+
     def fail(self, error: Exception) -> None:
         """The partition's commands cannot be read."""
 
 
 def parse(record: LogRecord) -> FromLog:
-    """The input a record is. Raises UnknownSchema; whatever else is not ours counts as an input that says nothing."""
+    """The input a record is. Raises UnknownSchema; whatever else is not ours becomes a dead letter."""
     try:
-        value = None if record.value is None or len(record.value) > COMMAND_BYTES_MAX else decode(record.value)
+        value = _decoded(record.value)
     except UnknownSchema:
         raise
-    except BadRecord:
-        value = None
+    except BadRecord as error:
+        return unreadable(record, str(error))
     match value:
         case Command(reply_partition=partition) if partition is None or 0 <= partition < REPLY_PARTITIONS:
             return CommandInput(offset=record.offset, command=value)
+        case Command(reply_partition=partition):
+            return unreadable(record, f"there is no reply partition {partition}")
         case CatalogMarker():
             return MarkerInput(offset=record.offset, marker=value)
         case _:
-            log.warning("command record passed over: not readable", offset=record.offset)
-            SKIPPED_RECORDS.labels(topic="commands").inc()
-            return UnreadableInput(offset=record.offset)
+            return unreadable(record, f"not a command: {type(value).__name__}")
+
+
+def _decoded(value: bytes | None) -> object:
+    if value is None:
+        raise BadRecord("no value")
+    if len(value) > COMMAND_BYTES_MAX:
+        raise BadRecord(f"{len(value)} bytes, more than {COMMAND_BYTES_MAX}")
+    return decode(value)
+
+
+def unreadable(record: LogRecord, reason: str) -> UnreadableInput:
+    """The input of a record that is none of ours: it goes to the dead letters."""
+    log.warning("command record passed over", offset=record.offset, reason=reason)
+    SKIPPED_RECORDS.labels(topic="commands").inc()
+    value = record.value
+    return UnreadableInput(
+        offset=record.offset,
+        reason=reason[:REASON_BYTES_MAX],
+        key=None if record.key is None else record.key[:NAME_BYTES_MAX],
+        value=None if value is None else value[:DEAD_LETTER_BYTES_MAX],
+        value_bytes=0 if value is None else len(value),
+    )
 
 
 @dataclass(slots=True)
@@ -71,19 +96,23 @@ class CommandReader:
     _targets: dict[int, Target] = field(default_factory=dict)
     _next: dict[int, int] = field(default_factory=dict)
     _paused: set[int] = field(default_factory=set)
+    _behind: dict[int, int] = field(default_factory=dict)
+    """Where the backlog of a partition ends that was not offered whole yet."""
     _reader: Reader | None = None
     _attached: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def attach(self, partition: int, target: Target, offset: int) -> None:
-        """Hand the partition's records from `offset` on to `target`."""
+    def attach(self, partition: int, target: Target, offset: int, backlog_end: int = 0) -> None:
+        """Hand the partition's records from `offset` on to `target`, and tell it when those before `backlog_end` were."""
         self._targets[partition] = target
         self._next[partition] = offset
+        self._behind[partition] = backlog_end
         self._assign()
 
     def detach(self, partition: int) -> None:
         """Stop reading the partition. A repeat is harmless."""
         if self._targets.pop(partition, None) is not None:
             del self._next[partition]
+            self._behind.pop(partition, None)
             self._assign()
 
     def _assign(self) -> None:
@@ -139,6 +168,14 @@ class CommandReader:
             if target.offer(inputs) > COMMANDS_WAITING_MAX:
                 self._paused.add(partition)
                 reader.pause(partition)
+        self._tell_caught_up(reader)
+
+    def _tell_caught_up(self, reader: Reader) -> None:
+        """A transaction's end takes an offset too, so only the reader's position says that nothing more comes before one."""
+        for partition, backlog_end in tuple(self._behind.items()):
+            if reader.position(partition) >= backlog_end and self._next[partition] <= reader.position(partition):
+                del self._behind[partition]
+                self._targets[partition].backlog_offered()
 
     async def _parse(self, record: LogRecord) -> FromLog:
         try:
@@ -147,5 +184,5 @@ class CommandReader:
             await learn_published(self.log, self.topics)
         try:
             return parse(record)
-        except UnknownSchema:
-            return UnreadableInput(offset=record.offset)
+        except UnknownSchema as error:
+            return unreadable(record, str(error))

@@ -15,19 +15,26 @@ import structlog
 from aion_beam.pool import PackageKey
 from aion_common.errors import AionError, Fenced, Unavailable
 from aion_common.kafka.api import Membership, Sender
-from aion_common.limits import OWNERS_ANNOUNCE_MS, RECLAIM_PAUSE_MAX_MS, RECLAIM_PAUSE_MIN_MS
+from aion_common.limits import INPUTS_KEPT_MS, OWNERS_ANNOUNCE_MS, RECLAIM_PAUSE_MAX_MS, RECLAIM_PAUSE_MIN_MS, TRIM_MS
 from aion_common.records.common import PackageRef
 from aion_common.records.owners import Owner
 from aion_common.wire import encode
-from aion_executor.core.partition import version_key
+from aion_executor.core.partition import Partition, version_key
 from aion_executor.shell.commands import CommandReader
 from aion_executor.shell.ownership import Claimant, take_over
-from aion_executor.shell.partition import OwnedPartition
+from aion_executor.shell.partition import OwnedPartition, RenewalDue
 from aion_executor.shell.residents import ConnectVms
 
 log = structlog.get_logger(__name__)
 
 GROUP = "executors"
+
+
+class InputsLost(AionError):
+    """Commands that are not decided yet are gone from the topic: the partition must not go on as if there were none."""
+
+    def __init__(self, partition: int, needed: int, first: int) -> None:
+        super().__init__(f"commands of partition {partition} are needed from offset {needed} and begin at {first}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +75,7 @@ class Executor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(membership.failed(), name="membership")
                 tasks.create_task(self._announce_again(), name="announcements")
+                tasks.create_task(self._trim_again(), name="trims")
                 try:
                     while True:
                         await self._changed.wait()
@@ -112,6 +120,9 @@ class Executor:
                 except Exception as error:  # a partition's bug must not take its neighbours down
                     _stay_cancelled(error)
                     causes = list(_causes(error))
+                    if all(isinstance(cause, RenewalDue) for cause in causes):
+                        log.info("ownership renewed", partition=partition)
+                        continue
                     if any(isinstance(cause, Fenced) for cause in causes):
                         log.warning("partition fenced: another owner took it over", partition=partition)
                         self._fenced.add(partition)
@@ -131,18 +142,19 @@ class Executor:
     async def _own(self, partition: int) -> None:
         owned = await take_over(self.claimant, partition)
         try:
+            commands_next, backlog_end = await self._backlog(partition, owned.restored.partition)
             await self._announce(partition, owned.restored.partition.owner_epoch)
             alive = OwnedPartition(
                 number=partition,
                 appender=owned.appender,
                 sender=self.sender,
-                replies_topic=self.claimant.topics.replies,
+                topics=self.claimant.topics,
                 clock=self.claimant.clock,
                 restored=owned.restored,
                 connect=self.connect,
             )
             self._owned[partition] = alive
-            self.commands.attach(partition, alive, owned.restored.partition.commands_next)
+            self.commands.attach(partition, alive, commands_next, backlog_end)
             log.info("partition owned", partition=partition, owner_epoch=owned.restored.partition.owner_epoch)
             try:
                 await alive.run()
@@ -152,9 +164,37 @@ class Executor:
         finally:
             await owned.close()
 
+    async def _backlog(self, partition: int, restored: Partition) -> tuple[int, int]:
+        """Where the commands lie that must be decided before time may do anything to runs. Raises InputsLost."""
+        log_, commands = self.claimant.log, self.claimant.topics.commands
+        first = await log_.beginning_offset(commands, partition)
+        if restored.commands_next < first:
+            raise InputsLost(partition, restored.commands_next, first)
+        return restored.commands_next, await log_.end_offset(commands, partition)
+
     async def _announce(self, partition: int, owner_epoch: int) -> None:
         owner = Owner(partition=partition, owner_epoch=owner_epoch, member=self.claimant.member, address=self.address)
         await self.sender.send(self.claimant.topics.owners, 0, [(str(partition).encode(), encode(owner))])
+
+    async def trim(self) -> None:
+        """Delete the commands of the partitions owned here whose decisions the log has and that are old enough."""
+        log_, commands = self.claimant.log, self.claimant.topics.commands
+        for partition, alive in tuple(self._owned.items()):
+            meta = alive.loop.store.meta()
+            decided = 0 if meta is None else meta.partition.commands_next
+            young = await log_.offset_at(commands, partition, self.claimant.clock.now_ms() - INPUTS_KEPT_MS)
+            before = decided if young is None else min(decided, young)
+            if before > await log_.beginning_offset(commands, partition):
+                await log_.delete_records(commands, partition, before)
+                log.info("commands trimmed", partition=partition, before=before)
+
+    async def _trim_again(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_MS / 1000)
+            try:
+                await self.trim()
+            except Unavailable as error:
+                log.warning("commands not trimmed", reason=str(error))
 
     async def _announce_again(self) -> None:
         """Say it once in a while: a record of an older owner that came late may be the only one left after compaction."""

@@ -1,4 +1,4 @@
-"""The owner's own HTTP, for gateways: what the log has acknowledged of the runs it owns. Reads only.
+"""The owner's own HTTP, for gateways: what the log has acknowledged of the runs it owns, and queries. Reads only.
 
 Whoever asks for a partition that is not owned here gets `wrong_owner` (421) and looks for the owner again.
 """
@@ -6,21 +6,25 @@ Whoever asks for a partition that is not owned here gets `wrong_owner` (421) and
 import asyncio
 from collections.abc import Callable, Mapping
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from aion_common.errors import Fenced
+from aion_beam.frames import QueryFailed
+from aion_common.errors import Fenced, VmDied
 from aion_common.ids import Namespace, RunId, WorkflowId
-from aion_common.limits import HISTORY_PAGE_EVENTS_MAX, WAIT_MS_MAX
+from aion_common.limits import HISTORY_PAGE_EVENTS_MAX, QUERY_MS_MAX, WAIT_MS_MAX
 from aion_common.problems import PROBLEM_JSON, WRONG_OWNER, problem, problem_of
+from aion_common.records.common import JSON
 from aion_common.records.events import HistoryRecord
 from aion_common.records.replies import Rejection, RejectionCode
 from aion_common.wire import decode
-from aion_executor.core.run import Run, is_open
+from aion_executor.core.run import Run, RunStatus, is_open
+from aion_executor.shell.lists import count_pins, limit_of, list_runs, wanted_of
 from aion_executor.shell.partition import OwnedPartition
-from aion_executor.shell.views import Json, description_of, history_of, json_bytes, records_of, result_of
+from aion_executor.shell.views import Json, description_of, history_of, json_bytes, listed, records_of, result_of
 
 Owned = Callable[[], Mapping[int, OwnedPartition]]
 
@@ -32,6 +36,14 @@ def create_app(member: str, owned: Owned) -> Starlette:
         epochs = {str(number): partition.loop.partition.owner_epoch for number, partition in owned().items()}
         return _json(200, {"member": member, "owned": epochs})
 
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    routes = [Route("/ready", ready), Route("/metrics", metrics)]
+    return Starlette(routes=[*routes, *_routes_of_runs(owned), *_routes_of_partitions(owned)])
+
+
+def _routes_of_runs(owned: Owned) -> list[Route]:
     async def description(request: Request) -> Response:
         found = _find(request, owned())
         if isinstance(found, Response):
@@ -69,21 +81,85 @@ def create_app(member: str, owned: Owned) -> Starlette:
             run = partition.loop.store.run(run.run_id) or run
         return _json(202 if is_open(run) else 200, result_of(run, _terminal(partition, run)))
 
-    return Starlette(
-        routes=[
-            Route("/ready", ready),
-            Route("/partitions/{partition:int}/description", description),
-            Route("/partitions/{partition:int}/history", history),
-            Route("/partitions/{partition:int}/result", result),
-        ]
-    )
+    async def query(request: Request) -> Response:
+        arguments = await request.body()
+        found = _find(request, owned())
+        if isinstance(found, Response):
+            return found
+        wait_ms = min(int(request.query_params.get("wait_ms", QUERY_MS_MAX)), QUERY_MS_MAX)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                return await _query(*found, request.query_params["name"], arguments)
+        except TimeoutError:
+            return _refused(RejectionCode.QUERY_TIMEOUT, f"no answer within {wait_ms} ms")
+        except Fenced:
+            return _wrong_owner()
+
+    return [
+        Route("/partitions/{partition:int}/description", description),
+        Route("/partitions/{partition:int}/history", history),
+        Route("/partitions/{partition:int}/result", result),
+        Route("/partitions/{partition:int}/query", query, methods=["POST"]),
+    ]
 
 
-def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedPartition, Run] | Response:
+def _routes_of_partitions(owned: Owned) -> list[Route]:
+    async def runs(request: Request) -> Response:
+        partition = _partition(request, owned())
+        if isinstance(partition, Response):
+            return partition
+        page = list_runs(partition.loop.store, wanted_of(request.query_params), limit_of(request.query_params))
+        return _json(200, listed(page))
+
+    async def pins(request: Request) -> Response:
+        partition = _partition(request, owned())
+        if isinstance(partition, Response):
+            return partition
+        loop = partition.loop
+        counted = await count_pins(loop.store, Namespace(request.query_params["namespace"]), loop.residents.is_resident)
+        return _json(200, {"versions": counted})
+
+    return [
+        Route("/partitions/{partition:int}/runs", runs),
+        Route("/partitions/{partition:int}/pins", pins),
+    ]
+
+
+async def _query(partition: OwnedPartition, run: Run, name: str, arguments: bytes) -> Response:
+    """The answer of the run's code. A VM that dies meanwhile is asked again when it has come back."""
+    while True:
+        current = partition.loop.store.run(run.run_id)
+        assert current is not None, "runs are kept"
+        if not is_open(current):
+            reason = "the run is closed: what it published went with it"
+            return _refused(RejectionCode.CLOSED, reason, status=current.status.value)
+        if current.status is not RunStatus.RUNNING:
+            return _refused(RejectionCode.QUERY_FAILED, f"the run is {current.status.value}")
+        try:
+            answer = await partition.query(current, name, arguments)
+        except VmDied:
+            continue
+        match answer:
+            case bytes():
+                return Response(answer, media_type=JSON)
+            case QueryFailed(message=message):
+                return _refused(RejectionCode.QUERY_FAILED, message)
+            case None:
+                await asyncio.sleep(0)
+
+
+def _partition(request: Request, owned: Mapping[int, OwnedPartition]) -> OwnedPartition | Response:
     partition = owned.get(request.path_params["partition"])
     known_epoch = int(request.query_params.get("owner_epoch", "-1"))
     if partition is None or known_epoch > partition.loop.partition.owner_epoch:
         return _wrong_owner()
+    return partition
+
+
+def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedPartition, Run] | Response:
+    partition = _partition(request, owned)
+    if isinstance(partition, Response):
+        return partition
     namespace = Namespace(request.query_params["namespace"])
     workflow_id = WorkflowId(request.query_params["workflow_id"])
     store = partition.loop.store
@@ -91,7 +167,7 @@ def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedP
     run_id = store.newest_run_id(namespace, workflow_id) if named is None else RunId(named)
     run = None if run_id is None else store.run(run_id)
     if run is None or (run.namespace, run.workflow_id) != (namespace, workflow_id):
-        return _problem(*problem_of(Rejection(code=RejectionCode.NOT_FOUND, reason="there is no such run")))
+        return _refused(RejectionCode.NOT_FOUND, "there is no such run")
     return partition, run
 
 
@@ -100,6 +176,10 @@ def _terminal(partition: OwnedPartition, run: Run) -> HistoryRecord | None:
         return None
     record: HistoryRecord = decode(partition.loop.store.history(run.run_id, run.seq, 1)[0])
     return record
+
+
+def _refused(code: RejectionCode, reason: str, status: str | None = None) -> Response:
+    return _problem(*problem_of(Rejection(code=code, reason=reason, status=status)))
 
 
 def _wrong_owner() -> Response:

@@ -11,22 +11,43 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from aion_beam.frames import QueryAnswer
 from aion_common.clock import Clock
-from aion_common.errors import Fenced, Unavailable
+from aion_common.errors import AionError, Fenced, Unavailable, VmDied
 from aion_common.ids import RunId
 from aion_common.kafka.api import FencedAppender, KeyValue, Sender
-from aion_common.limits import BATCHES_UNSENT_MAX, SENT_THROUGH_LAG_MS, TURN_WAIT_MS
+from aion_common.kafka.topics import Topics
+from aion_common.limits import (
+    ANSWERS_FORGOTTEN_MAX,
+    ANSWERS_KEPT_MS,
+    BATCHES_UNSENT_MAX,
+    RECORDS_PER_OWNERSHIP_MAX,
+    SENT_THROUGH_LAG_MS,
+    TURN_WAIT_MS,
+)
 from aion_common.metrics import APPENDS, BATCH_RECORDS
-from aion_executor.core.run import is_open
+from aion_executor.core.run import Run, is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
-from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd
+from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd, Vms
 
 log = structlog.get_logger(__name__)
 
+Place = tuple[str, int, tuple[tuple[str, bytes], ...]]
+"""Where sends go: topic without the cluster's prefix, partition, headers."""
+
+ENDED = "the ownership of the partition ended"
+
 RETRY_S = 0.2
 IDLE_CHECK_S = 5.0
+
+
+class RenewalDue(AionError):
+    """So much was appended with this producer epoch that its sequence numbers will end: the ownership begins anew."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{RECORDS_PER_OWNERSHIP_MAX} records were appended in this ownership")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,24 +57,31 @@ class OwnedPartition:
     number: int
     appender: FencedAppender
     sender: Sender
-    replies_topic: str
+    topics: Topics
     clock: Clock
     loop: PartitionLoop = field(init=False)
+    vms: Vms = field(init=False)
     restored: Restore
     connect: ConnectVms
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
     _closed_waiters: dict[RunId, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
+    _appended_records: int = 0
+    _turn_waiters: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     _failure: Exception | None = None
+    _has_ended: bool = False
 
     def __post_init__(self) -> None:
+        self.vms = self.connect(self)
         self.loop = PartitionLoop(
+            number=self.number,
             store=self.restored.store,
             partition=self.restored.partition,
-            residents=Residents(self.connect(self)),
+            residents=Residents(self.vms),
             next_offset=self.restored.next_offset,
             on_written=self._written,
             sent_through=self.restored.partition.sent_through,
+            dues_from=None,
         )
 
     def offer(self, inputs: Sequence[FromLog]) -> int:
@@ -65,6 +93,11 @@ class OwnedPartition:
     def commands_waiting(self) -> int:
         """See `commands.Target`."""
         return self.loop.commands_waiting
+
+    def backlog_offered(self) -> None:
+        """See `commands.Target`."""
+        self.loop.backlog_offered()
+        self._wake.set()
 
     def fail(self, error: Exception) -> None:
         """End `run` with this error."""
@@ -82,7 +115,8 @@ class OwnedPartition:
         self._wake.set()
 
     async def wait_closed(self, run_id: RunId) -> None:
-        """Return once the run's terminal event is in the log. Raises Fenced when the ownership ends."""
+        """Return once the run's terminal event is in the log. Raises Fenced when the ownership ends or has ended."""
+        self._check_owned()
         run = self.loop.store.run(run_id)
         if run is None or not is_open(run):
             return
@@ -95,7 +129,52 @@ class OwnedPartition:
             if not self._closed_waiters[run_id]:
                 del self._closed_waiters[run_id]
 
+    async def query(self, run: Run, name: str, arguments: bytes) -> QueryAnswer | None:
+        """What the run's code answers, from what it last published; None: the run is not there any more. Held until all that
+        it may show is in the log. Raises VmDied, and Fenced when the ownership ends or has ended."""
+        self._check_owned()
+        residing: asyncio.Future[Activation | None] = asyncio.get_running_loop().create_future()
+
+        def tell(activation: Activation | None) -> None:
+            if not residing.done():
+                residing.set_result(activation)
+
+        self.loop.when_resident(run, tell)
+        self._wake.set()
+        activation = await residing
+        self._check_owned()
+        if activation is None:
+            return None
+        try:
+            answer = await self.vms.query(activation, name, arguments)
+        except VmDied:
+            self._check_owned()
+            raise
+        self._check_owned()
+        await self._until_written(self.loop.turns_proposed)
+        return answer
+
+    def _check_owned(self) -> None:
+        """Raises Fenced: who keeps on asking gets no answer here."""
+        if self._has_ended:
+            raise Fenced(ENDED)
+
+    async def _until_written(self, turns: int) -> None:
+        """Return once so many turns are in the log."""
+        if self.loop.turns_written >= turns:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = (turns, waiter)
+        self._turn_waiters.append(waiting)
+        try:
+            await waiter
+        finally:
+            self._turn_waiters.remove(waiting)
+
     def _written(self, batch: SealedBatch) -> None:
+        for turns, waiter in self._turn_waiters:
+            if self.loop.turns_written >= turns and not waiter.done():
+                waiter.set_result(None)
         APPENDS.inc()
         BATCH_RECORDS.observe(len(batch.records))
         if not self._closed_waiters:
@@ -109,19 +188,20 @@ class OwnedPartition:
     async def run(self) -> None:
         """Own the partition until cancelled, or until an error says that it cannot be owned: Fenced, Unavailable, or a bug."""
         try:
-            for offset, replies in self.loop.store.outbox():
-                self._owed.put_nowait(Owed(replies=replies, through=offset))
+            for offset, sends in self.loop.store.outbox():
+                self._owed.put_nowait(Owed(sends=sends, through=offset))
             self.loop.wake_owed()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send_owed(), name=f"sends of partition {self.number}")
                 tasks.create_task(self._evict_idle(), name=f"idle runs of partition {self.number}")
                 await self._step_for_ever(tasks)
         finally:
+            self._has_ended = True
             self.loop.abandon()
-            for waiters in self._closed_waiters.values():
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_exception(Fenced("the ownership of the partition ended"))
+            closed = (waiter for waiters in self._closed_waiters.values() for waiter in waiters)
+            for waiter in (*closed, *(waiter for _, waiter in self._turn_waiters)):
+                if not waiter.done():
+                    waiter.set_exception(Fenced(ENDED))
 
     async def _step_for_ever(self, tasks: asyncio.TaskGroup) -> None:
         loop, events = self.loop, asyncio.get_running_loop()
@@ -138,44 +218,55 @@ class OwnedPartition:
                     batch = loop.seal(now_ms)
                     tasks.create_task(self._append(batch), name=f"append of partition {self.number}")
                     continue
-            timer = events.call_later(TURN_WAIT_MS / 1000, self._wake.set) if loop.waits_for_turns else None
+            timer = events.call_later(self._pause_s(now_ms), self._wake.set)
             await self._wake.wait()
             self._wake.clear()
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
+
+    def _pause_s(self, now_ms: int) -> float:
+        """How long nothing needs to be done if nothing happens."""
+        if self.loop.waits_for_turns:
+            return TURN_WAIT_MS / 1000
+        due_ms = self.loop.next_due_ms()
+        # What is due and was not gathered waits for an append or for sends, whose ends wake the loop.
+        return IDLE_CHECK_S if due_ms is None or due_ms <= now_ms else min(IDLE_CHECK_S, (due_ms - now_ms) / 1000)
 
     async def _append(self, batch: SealedBatch) -> None:
         appended = await self.appender.append(batch.records)
         self._owed.put_nowait(self.loop.acknowledged(appended.base_offset))
         self._wake.set()
+        self._appended_records += len(batch.records)
+        if self._appended_records >= RECORDS_PER_OWNERSHIP_MAX:
+            raise RenewalDue
 
     async def _send_owed(self) -> None:
         while True:
             waiting = [await self._owed.get()]
             while not self._owed.empty():
                 waiting.append(self._owed.get_nowait())
-            by_partition: dict[int, list[KeyValue]] = defaultdict(list)
-            for reply in (reply for owed in waiting for reply in owed.replies):
-                by_partition[reply.partition].append((reply.key, reply.value))
-            if len(by_partition) == 1:
-                ((partition, records),) = by_partition.items()
-                await self._send(partition, records)
-            elif by_partition:
+            by_place: dict[Place, list[KeyValue]] = defaultdict(list)
+            for send in (send for owed in waiting for send in owed.sends):
+                by_place[send.topic, send.partition, send.headers].append((send.key, send.value))
+            if len(by_place) == 1:
+                ((place, records),) = by_place.items()
+                await self._send(place, records)
+            elif by_place:
                 async with asyncio.TaskGroup() as tasks:
-                    for partition, records in by_partition.items():
-                        tasks.create_task(self._send(partition, records))
+                    for place, records in by_place.items():
+                        tasks.create_task(self._send(place, records))
             for owed in waiting:
                 self.loop.sent(owed, self.clock.now_ms())
-            if by_partition:
+            if by_place:
                 asyncio.get_running_loop().call_later(SENT_THROUGH_LAG_MS / 1000, self._wake.set)
             self._wake.set()
 
-    async def _send(self, partition: int, records: Sequence[KeyValue]) -> None:
+    async def _send(self, place: Place, records: Sequence[KeyValue]) -> None:
+        topic, partition, headers = place
         while True:
             try:
-                await self.sender.send(self.replies_topic, partition, records)
+                await self.sender.send(self.topics.prefix + topic, partition, records, headers)
             except Unavailable as error:
-                log.warning("replies not sent yet", partition=self.number, reason=str(error))
+                log.warning("not sent yet", topic=topic, partition=self.number, reason=str(error))
                 await asyncio.sleep(RETRY_S)
             else:
                 return
@@ -183,5 +274,7 @@ class OwnedPartition:
     async def _evict_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_CHECK_S)
-            self.loop.evict_idle(self.clock.now_ms())
+            now_ms = self.clock.now_ms()
+            self.loop.evict_idle(now_ms)
+            self.loop.store.forget_answers(now_ms - ANSWERS_KEPT_MS, ANSWERS_FORGOTTEN_MAX)
             self._wake.set()

@@ -12,68 +12,92 @@ from typing import assert_never
 
 from aion_common.ids import Namespace, RunId
 from aion_common.limits import (
+    CANCEL_GRACE_MS,
     HISTORY_BYTES_MAX,
     HISTORY_EVENTS_MAX,
-    HISTORY_SLICE_EVENTS,
+    PARKED_STARTS_MAX,
     PAYLOAD_BYTES_MAX,
     PENDING_SIGNALS_MAX,
     RESIDENT_IDLE_MS,
-    RESIDENT_RUNS_MAX,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
 )
-from aion_common.records.events import HistoryRecord
 from aion_executor.changes import Lookup
-from aion_executor.core.effects import Effect, Evict, Wake, Warm, effect_of
+from aion_executor.core.effects import Effect, Evict, Unload, Wake, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
-from aion_executor.core.inputs import CommandInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition, version_key
-from aion_executor.core.run import Run, owes_turn, waits_softly
-from aion_executor.processor import OpenBatch, SealedBatch, is_empty, is_full, open_batch, seal_batch, step
+from aion_executor.core.run import Run, waits_softly
+from aion_executor.processor import (
+    OpenBatch,
+    SealedBatch,
+    is_empty,
+    is_full,
+    next_released,
+    open_batch,
+    seal_batch,
+    step,
+)
+from aion_executor.shell.deadlines import Deadlines
 from aion_executor.shell.residents import Activation, Residents, TurnEnd
-from aion_executor.store.rows import Meta, OwedReply, Store, checksum_of
+from aion_executor.shell.waking import Waking, WhenResident
+from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
 FromLog = CommandInput | MarkerInput | UnreadableInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """Replies to send, and the watermark once all of them are acknowledged."""
+    """What is to be sent, and the watermark once all of it is acknowledged."""
 
-    replies: tuple[OwedReply, ...]
+    sends: tuple[OwedSend, ...]
     through: int
 
 
 @dataclass(slots=True)
 class PartitionLoop:
-    """`next_offset`: where the next batch must land in the history, else somebody else wrote there."""
+    """`number`: the partition's. `next_offset`: where the next batch must land in the history, else somebody else wrote there.
+    `dues_from`: time does nothing to runs before the commands up to this offset are decided; None: not known yet."""
 
+    number: int
     store: Store
     partition: Partition
     residents: Residents
     next_offset: int
     on_written: Callable[[SealedBatch], None]
     sent_through: int = -1
-    residents_max: int = RESIDENT_RUNS_MAX
+    dues_from: int | None = 0
     _watermark_owed_ms: int | None = None
     _commands: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
     _undecided: Counter[RunId] = field(default_factory=Counter)
     """How many of the turns each run has among them."""
-    _perhaps_owed: deque[RunId] = field(default_factory=deque)
-    _to_wake: dict[str, dict[RunId, list[HistoryRecord]]] = field(default_factory=dict)
-    """Not resident, by version, in order; with what was read of their histories."""
     _left_by_death: dict[RunId, None] = field(default_factory=dict)
     """In order; not woken before the turns that their VM had ended are decided."""
+    _turns_proposed: int = 0
+    _turns_decided: int = 0
+    _turns_sealed: int = 0
+    turns_written: int = 0
+    """How many of the turns ever proposed are in the log."""
     _open: OpenBatch | None = None
     _opened_ms: int = 0
     _in_flight: SealedBatch | None = None
     _awaited: set[Activation | None] = field(default_factory=set)
+    _deadlines: Deadlines = field(init=False)
+    waking: Waking = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._deadlines = Deadlines(self.store)
+        self.waking = Waking(self.residents, self._may_wake_itself)
 
     def offer(self, inputs: Iterable[FromLog]) -> None:
         """What stands in `aion.commands`, in order. What was decided already is passed over."""
         self._commands.extend(inputs)
+
+    def backlog_offered(self) -> None:
+        """All commands that stood in the log at the take-over have been offered: once they are decided time goes on."""
+        self.dues_from = self._commands[-1].offset + 1 if self._commands else 0
 
     @property
     def commands_waiting(self) -> int:
@@ -109,7 +133,7 @@ class PartitionLoop:
     def _come_back(self) -> None:
         """Runs that left with a VM may be woken once the turns they ended before have been decided: else a replay would end
         the same turn again."""
-        self._perhaps_owed.extend(self._left_by_death)
+        self.waking.perhaps(self._left_by_death)
         self._left_by_death.clear()
 
     def wake_owed(self) -> None:
@@ -119,7 +143,7 @@ class PartitionLoop:
             if loaded.package.wakes_itself:
                 namespace = Namespace(key.partition("/")[0])
                 owed.extend(self.store.entries(soft_prefix(namespace, loaded.version)))
-        self._perhaps_owed.extend(run_id_in(entry) for entry in owed)
+        self.waking.perhaps(run_id_in(entry) for entry in owed)
 
     def gather(self, now_ms: int) -> None:
         """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once."""
@@ -128,63 +152,27 @@ class PartitionLoop:
         while True:
             if not self._turns:
                 self._come_back()
-            if not self._commands and not self._turns:
+            if not (self._turns or self._commands or self._is_released or self._is_due(now_ms)):
                 return
             batch = self._open or self._begin(now_ms)
             if is_full(batch):
                 return
             given = self._next_input(batch)
             if given is not None:
-                self._carry_out(step(batch, given), now_ms)
+                for effect in step(batch, given):
+                    self._carry_out(effect, now_ms)
+            elif not self._turns and not self._commands:
+                return
             if isinstance(given, TurnInput):
                 self._settle(given.run_id)
 
     def bring_in(self, now_ms: int) -> bool:
-        """Go on with runs that are to be woken and are not resident, as far as there is room for them: read a slice of their
-        histories, wake those that were read whole. Returns whether there is more to do: whoever drives lets others have
-        their turn before."""
-        budget = HISTORY_SLICE_EVENTS
-        while self._perhaps_owed and budget > 0:
-            run = self._state.run(self._perhaps_owed.popleft())
-            budget -= 1
-            if run is not None and self._is_wanted(run):
-                self._wake_later(run)
-        for version in tuple(self._to_wake):
-            while version in self._to_wake and budget > 0 and self._has_room(version):
-                budget -= self._bring_next_in(version, budget, now_ms)
-        return budget <= 0
+        """See `Waking.bring_in`."""
+        return self.waking.bring_in(self._state, now_ms)
 
-    def _bring_next_in(self, version: str, events_max: int, now_ms: int) -> int:
-        """Read on in the history of the version's next run. Returns how much that took, at least 1."""
-        runs = self._to_wake[version]
-        run_id, records = next(iter(runs.items()))
-        run = self._state.run(run_id)
-        assert run is not None, "a run that is to be woken exists"
-        fresh = self._state.records(run_id, len(records) + 1, events_max)
-        records.extend(fresh)
-        is_wanted = self._is_wanted(run) and not self.residents.is_resident(run_id)
-        if len(records) == run.seq or not is_wanted:
-            del runs[run_id]
-            if not runs:
-                del self._to_wake[version]
-            if is_wanted:
-                self.residents.bring_in(run, records, now_ms)
-        return len(fresh) + 1
-
-    def _has_room(self, version: str) -> bool:
-        """Room is per version, so that one whose VM does not come up keeps no other out. The longest waiting make room; where
-        none that waits may leave, the limit gives way."""
-        if self.residents.number_of(version) < self.residents_max:
-            return True
-        for run_id in self.residents.evictable_of(version, self.residents_max // 10 + 1):
-            self.residents.evict(run_id)
-        return self.residents.number_of(version) < self.residents_max or self.residents.is_any_waiting(version)
-
-    def _wake_later(self, run: Run) -> None:
-        self._to_wake.setdefault(version_key(run.namespace, run.version), {}).setdefault(run.run_id, [])
-
-    def _is_wanted(self, run: Run) -> bool:
-        return owes_turn(run) or self._may_wake_itself(run)
+    def when_resident(self, run: Run, tell: WhenResident) -> None:
+        """See `Waking.when_resident`."""
+        self.waking.when_resident(run, tell)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the open batch should be sealed now: no append is on its way, and every run it woke has ended its turn,
@@ -209,6 +197,7 @@ class PartitionLoop:
         """Close the open batch for appending."""
         assert self._in_flight is None, "one append at a time"
         self._in_flight = seal_batch(self._open or self._begin(now_ms), self.sent_through)
+        self._turns_sealed = self._turns_decided
         self._open = None
         self._awaited.clear()
         self._watermark_owed_ms = None
@@ -222,14 +211,16 @@ class PartitionLoop:
         assert base_offset == self.next_offset, "the history has one writer"
         last_offset = base_offset + len(batch.records) - 1
         meta = Meta(offset=last_offset, checksum=checksum_of(batch.records[-1][1]), partition=batch.partition)
-        replies = tuple(batch.changes.replies)
-        self.store.write(batch.changes.writes(meta, {last_offset: replies} if replies else {}))
+        sends = tuple(batch.changes.sends)
+        self.store.write(batch.changes.writes(meta, {last_offset: sends} if sends else {}))
+        self._deadlines.written(batch.changes.changed_runs)
+        self.turns_written = self._turns_sealed
         self.next_offset = last_offset + 1
         self._in_flight = None
         if self._open is not None:
             self._open.changes.below = self.store
         self.on_written(batch)
-        return Owed(replies=replies, through=last_offset)
+        return Owed(sends=sends, through=last_offset)
 
     def evict_idle(self, now_ms: int) -> None:
         """Take runs out of VMs that have waited for long; their next input replays them. Runs that may go on by themselves
@@ -238,9 +229,33 @@ class PartitionLoop:
             self.residents.evict(run_id)
         for run_id in self.residents.cleared(now_ms):
             self.residents.evict(run_id)
-            self._perhaps_owed.append(run_id)
+            self.waking.perhaps([run_id])
+
+    @property
+    def turns_proposed(self) -> int:
+        """How many turns VMs have ended ever. What a VM says now may show the effect of all of them."""
+        return self._turns_proposed
+
+    def next_due_ms(self) -> int | None:
+        """When `gather` should be called at the latest; None while time does nothing to runs."""
+        return None if self._is_behind else self._deadlines.next_ms()
+
+    @property
+    def _is_behind(self) -> bool:
+        return self.dues_from is None or self.decided.commands_next < self.dues_from
+
+    def _is_due(self, now_ms: int) -> bool:
+        if self._is_behind:
+            return False
+        self._deadlines.look_ahead(now_ms)
+        return self._deadlines.next_ms() <= now_ms
+
+    @property
+    def _is_released(self) -> bool:
+        return next_released(self.decided) is not None
 
     def _propose(self, turn: TurnInput) -> None:
+        self._turns_proposed += 1
         self._turns.append(turn)
         self._undecided[turn.run_id] += 1
 
@@ -260,11 +275,12 @@ class PartitionLoop:
     def abandon(self) -> None:
         """The partition is not ours any more: end the processes of its runs, whose turns nobody will record."""
         self.residents.evict_all()
+        self.waking.give_up()
 
     def sent(self, owed: Owed, now_ms: int) -> None:
-        """The replies owed are acknowledged. In order of batches."""
+        """What was owed is acknowledged. In order of batches."""
         self.sent_through = owed.through
-        if owed.replies and self._watermark_owed_ms is None:
+        if owed.sends and self._watermark_owed_ms is None:
             self._watermark_owed_ms = now_ms
 
     def _owes_watermark(self, now_ms: int) -> bool:
@@ -280,13 +296,16 @@ class PartitionLoop:
     def _begin(self, now_ms: int) -> OpenBatch:
         facts = Facts(
             now_ms=max(now_ms, self.partition.recorded_at),
+            number=self.number,
             payload_bytes_max=PAYLOAD_BYTES_MAX,
             pending_signals_max=PENDING_SIGNALS_MAX,
             history_events_max=HISTORY_EVENTS_MAX,
             history_bytes_max=HISTORY_BYTES_MAX,
+            cancel_grace_ms=CANCEL_GRACE_MS,
+            parked_starts_max=PARKED_STARTS_MAX,
         )
         self._opened_ms = now_ms
-        self._open = open_batch(self._state, self.partition, facts)
+        self._open = open_batch(self._state, self.partition, facts, self.residents.is_resident)
         return self._open
 
     def _next_input(self, batch: OpenBatch) -> Input | None:
@@ -295,7 +314,14 @@ class PartitionLoop:
             self._undecided[turn.run_id] -= 1
             if not self._undecided[turn.run_id]:
                 del self._undecided[turn.run_id]
+            self._turns_decided += 1
             return turn
+        if (released := next_released(batch.partition)) is not None:
+            return released
+        if not self._is_behind and (run_id := self._deadlines.take_due(batch.facts.now_ms)) is not None:
+            return DueInput(run_id=run_id)
+        if not self._commands:
+            return None
         given = self._commands.popleft()
         return given if given.offset >= batch.partition.commands_next else None
 
@@ -307,21 +333,20 @@ class PartitionLoop:
                 self._wake(run, now_ms)
             case Evict(run=run):
                 self._awaited.discard(self.residents.evict(run.run_id))
+                self.waking.tell(run.run_id, None)
             case Warm(namespace=namespace, version=version):
                 self.residents.vms.warm(namespace, version)
+            case Unload(namespace=namespace, version=version):
+                self.residents.vms.unload(namespace, version)
             case None:
                 pass
             case _:
                 assert_never(effect)
 
     def _wake(self, run: Run, now_ms: int) -> None:
-        version = version_key(run.namespace, run.version)
         if self.residents.is_resident(run.run_id):
             activation = self.residents.wake(run, self._state, now_ms)
-        elif run.seq <= HISTORY_SLICE_EVENTS and version not in self._to_wake and self._has_room(version):
-            activation = self.residents.bring_in(run, self._state.records(run.run_id, 1, run.seq), now_ms)
         else:
-            self._wake_later(run)
-            return
+            activation = self.waking.bring_in_now(run, self._state, now_ms)
         if activation is not None and self._open is not None:
             self._awaited.add(activation)

@@ -5,15 +5,16 @@ only between its turns. Called by the partition loop alone; never awaits.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice, takewhile
 from typing import Protocol
 
+from aion_beam.frames import QueryAnswer
 from aion_common.ids import Namespace, RunId, Version
 from aion_common.limits import ALONE_STAY_MS, DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
-from aion_common.records.events import HistoryRecord, SignalReceived
+from aion_common.records.events import HistoryRecord, RunCancelRequested, SignalReceived
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
 from aion_executor.core.partition import version_key
@@ -47,6 +48,9 @@ class Vms(Protocol):
     def warm(self, namespace: Namespace, version: Version) -> None:
         """Bring the version's VM up if it is not. A repeat is harmless."""
 
+    def unload(self, namespace: Namespace, version: Version) -> None:
+        """End the version's VMs, once no partition of this executor has it loaded. A repeat is harmless."""
+
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""
 
@@ -55,6 +59,9 @@ class Vms(Protocol):
 
     def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
         """Begin a turn with these inputs."""
+
+    def query(self, activation: Activation, name: str, arguments: bytes) -> Awaitable[QueryAnswer]:
+        """Ask the run's code, beside the run. Raises VmDied when VM or activation end before it has answered."""
 
     def kill(self, activation: Activation) -> None:
         """End the run's process; nothing more comes of this activation."""
@@ -108,6 +115,11 @@ class Residents:
         """Whether the run is in a VM now."""
         return run_id in self._by_run
 
+    def activation_of(self, run_id: RunId) -> Activation | None:
+        """The run's present stay in a VM."""
+        resident = self._by_run.get(run_id)
+        return None if resident is None else resident.activation
+
     def bring_in(self, run: Run, records: Sequence[HistoryRecord], now_ms: int) -> Activation:
         """Start a run that is not resident, by its whole history. Returns the activation whose turn began."""
         assert run.run_id not in self._by_run, "a run is resident once"
@@ -138,7 +150,7 @@ class Residents:
         if resident.in_turn or newest_input <= resident.observed:
             return None
         since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
-        fresh = [record for record in since if isinstance(record.event, SignalReceived)]
+        fresh = [record for record in since if isinstance(record.event, SignalReceived | RunCancelRequested)]
         self.vms.deliver(resident.activation, fresh)
         self._turn(resident, Turning.BEGINS, now_ms)
         resident.observed = newest_input

@@ -13,9 +13,10 @@ import msgspec
 
 from aion_common.limits import HISTORY_PAGE_BYTES_MAX
 from aion_common.records.common import JSON, Payload
-from aion_common.records.events import HistoryRecord, RunCompleted, RunFailed
+from aion_common.records.events import HistoryRecord, RunCancelled, RunCompleted, RunFailed, RunTerminated, RunTimedOut
 from aion_common.wire import decode
 from aion_executor.core.run import Run
+from aion_executor.shell.lists import Page
 
 Json = dict[str, object]
 
@@ -29,22 +30,17 @@ def json_bytes(body: Json) -> bytes:
 
 def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool) -> Json:
     """`terminal`: the record of a closed run's terminal event."""
-    body: Json = {
-        "namespace": run.namespace,
-        "workflow_id": run.workflow_id,
-        "run_id": run.run_id,
-        "workflow_type": run.workflow_type,
-        "version": run.version,
-        "status": run.status.value,
-        "started_at": run.started_at,
-        "pending": {"activities": 0, "timers": 0, "children": 0, "signals": sum(1 for seq in run.unobserved if seq > 1)},
+    signals = sum(1 for seq in run.unobserved if seq > 1)
+    body = _summary(run) | {
+        "pending": {"activities": 0, "timers": 0, "children": 0, "signals": signals},
         "history_length": run.seq,
         "resident": resident,
     }
-    if run.closed_at is not None:
-        body["closed_at"] = run.closed_at
     if run.wait_name is not None:
         body["waits_for"] = run.wait_name
+    if run.cancel is not None and run.closed_at is None:
+        request: Json = {"deadline": run.cancel.deadline_ms}
+        body["cancel_requested"] = request if run.cancel.reason is None else {"reason": run.cancel.reason, **request}
     if run.blocked is not None:
         body["blocked"] = {"expected": run.blocked.expected, "found": run.blocked.found}
     return body | _end_of(terminal)
@@ -64,8 +60,33 @@ def _end_of(terminal: HistoryRecord | None) -> Json:
             if failure.details is not None:
                 shown["details"] = _payload(failure.details)
             return {"failure": shown}
+        case HistoryRecord(event=RunCancelled(reason=reason)):
+            return {"failure": {"kind": "cancelled", "message": reason or "cancelled"}}
+        case HistoryRecord(event=RunTerminated(reason=reason)):
+            return {"failure": {"kind": "terminated", "message": reason or "terminated"}}
+        case HistoryRecord(event=RunTimedOut(timeout_ms=timeout_ms)):
+            return {"failure": {"kind": "timed_out", "message": f"the run was open for more than {timeout_ms} ms"}}
         case _:
             return {}
+
+
+def listed(page: Page) -> Json:
+    """A page of a list; `position` is None when there are no more."""
+    position = None if page.position is None else f"{page.position.started_at}/{page.position.run_id}"
+    return {"workflows": [_summary(run) for run in page.runs], "position": position}
+
+
+def _summary(run: Run) -> Json:
+    body: Json = {
+        "namespace": run.namespace,
+        "workflow_id": run.workflow_id,
+        "run_id": run.run_id,
+        "workflow_type": run.workflow_type,
+        "version": run.version,
+        "status": run.status.value,
+        "started_at": run.started_at,
+    }
+    return body if run.closed_at is None else body | {"closed_at": run.closed_at}
 
 
 def history_of(values: Sequence[bytes], from_seq: int, last_seq: int) -> Json:

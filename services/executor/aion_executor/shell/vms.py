@@ -1,18 +1,19 @@
 """Between partitions and the VM pool: who began an activation gets what comes of it, in the words of the core."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from aion_beam.frames import CaughtUp, Completed, Diverged, Failed, RunInfo, Waiting
+from aion_beam.frames import Cancelled, CaughtUp, Completed, Diverged, Failed, QueryAnswer, RunInfo, Waiting
 from aion_beam.frames import Outcome as FromVm
 from aion_beam.pool import Activation as Vm
 from aion_beam.pool import PackageKey, StartSpec, VmPool
-from aion_beam.replay import input_of, replay_of
+from aion_beam.replay import InputEvent, input_of, replay_of
 from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
-from aion_common.records.events import Failure, HistoryRecord, SignalReceived, WaitKind
-from aion_executor.core.inputs import Blocks, Completes, Fails, Waits
+from aion_common.records.events import Failure, HistoryRecord, WaitKind
+from aion_executor.core.inputs import Blocks, Cancels, Completes, Fails, Waits
 from aion_executor.core.run import Run
 from aion_executor.shell.residents import Activation, TurnEnd, TurnTaker
 
@@ -48,15 +49,22 @@ class Switchboard:
 
 @dataclass(slots=True)
 class PartitionVms:
-    """The pool as one partition sees it. See `residents.Vms`."""
+    """The pool as one partition sees it. See `residents.Vms`. `is_loaded`: by any partition of this executor."""
 
     pool: VmPool
     switchboard: Switchboard
+    is_loaded: Callable[[PackageKey], bool]
     taker: TurnTaker
 
     def warm(self, namespace: Namespace, version: Version) -> None:
         """See `residents.Vms`."""
         self.pool.warm(PackageKey(namespace=namespace, version=version))
+
+    def unload(self, namespace: Namespace, version: Version) -> None:
+        """See `residents.Vms`."""
+        key = PackageKey(namespace=namespace, version=version)
+        if not self.is_loaded(key):
+            self.pool.stop_version(key)
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
@@ -73,8 +81,12 @@ class PartitionVms:
     def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
         """See `residents.Vms`."""
         newest = records[-1]
-        inputs = [input_of(record.event) for record in records if isinstance(record.event, SignalReceived)]
+        inputs = [input_of(record.event) for record in records if isinstance(record.event, InputEvent)]
         self.pool.deliver(Vm(activation), newest.seq, newest.recorded_at, inputs)
+
+    def query(self, activation: Activation, name: str, arguments: bytes) -> asyncio.Future[QueryAnswer]:
+        """See `VmPool.query`."""
+        return self.pool.query(Vm(activation), name, arguments)
 
     def kill(self, activation: Activation) -> None:
         """See `residents.Vms`."""
@@ -108,6 +120,8 @@ def turn_end_of(outcome: FromVm) -> TurnEnd | None:
             shown = None if details is None else json_payload(details)
             failure = Failure(kind=kind, message=message, details=shown)
             return TurnEnd(observed_seq=outcome.observed_seq, outcome=Fails(failure=failure))
+        case Cancelled(reason=reason):
+            return TurnEnd(observed_seq=outcome.observed_seq, outcome=Cancels(reason=reason))
         case Diverged(expected=expected, found=found):
             return TurnEnd(observed_seq=0, outcome=Blocks(expected=expected, found=found))
         case CaughtUp():

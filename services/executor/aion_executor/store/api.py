@@ -14,6 +14,8 @@ class Table(StrEnum):
     HISTORY = "history"
     INDEX = "index"
     SEEN = "seen"
+    AGES = "ages"
+    PARKED = "parked"
     OUTBOX = "outbox"
     META = "meta"
 

@@ -19,7 +19,19 @@ from aion_common.wire import decode
 from aion_executor.core.partition import LoadedVersion, Partition
 from aion_executor.core.run import Run
 from aion_executor.store.api import RawBatch, Table, Tables
-from aion_executor.store.keys import CATALOG_KEY, META_KEY, history_key, outbox_key, outbox_offset, run_key, seen_key
+from aion_executor.store.keys import (
+    CATALOG_KEY,
+    META_KEY,
+    age_key,
+    history_key,
+    outbox_key,
+    outbox_offset,
+    parked_key,
+    recorded_at_in,
+    run_key,
+    seen_key,
+    seen_key_in,
+)
 
 _run_rows = msgspec.msgpack.Decoder(Run)
 _encode_row = msgspec.msgpack.Encoder().encode
@@ -36,15 +48,17 @@ class Meta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwedReply:
-    """A reply that leaves once its record is in the log: the partition of `aion.replies`, key and value."""
+class OwedSend:
+    """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix."""
 
+    topic: str
     partition: int
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
-_outbox_rows = msgspec.msgpack.Decoder(tuple[OwedReply, ...])
+_outbox_rows = msgspec.msgpack.Decoder(tuple[OwedSend, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +75,19 @@ _meta_rows = msgspec.msgpack.Decoder(Meta)
 
 @dataclass(slots=True, kw_only=True)
 class Writes:
-    """Changes of one batch. `history`: (run, seq, value bytes); `answers`: encoded replies by command id; `outbox`: replies
-    owed, by history offset: they stay until the watermark `meta.partition.sent_through` has passed them."""
+    """Changes of one batch. `history`: (run, seq, value bytes); `answers`: encoded replies; `ages`: when they were recorded;
+    `parked`: encoded commands by their offset, None of those released; `outbox`: sends owed, by history offset: they stay
+    until the watermark `meta.partition.sent_through` has passed them.
+    """
 
     meta: Meta
     runs: dict[RunId, Run] = field(default_factory=dict)
     newest: dict[bytes, RunId] = field(default_factory=dict)
     history: list[tuple[RunId, int, bytes]] = field(default_factory=list)
     answers: dict[CommandId, bytes] = field(default_factory=dict)
-    outbox: dict[int, tuple[OwedReply, ...]] = field(default_factory=dict)
+    ages: list[tuple[int, CommandId]] = field(default_factory=list)
+    parked: dict[int, bytes | None] = field(default_factory=dict)
+    outbox: dict[int, tuple[OwedSend, ...]] = field(default_factory=dict)
     entries_added: set[bytes] = field(default_factory=set)
     entries_removed: set[bytes] = field(default_factory=set)
 
@@ -133,12 +151,28 @@ class Store:
         """The encoded reply a command got."""
         return self._tables.get(Table.SEEN, seen_key(command_id))
 
-    def entries(self, prefix: bytes) -> Iterator[bytes]:
-        """Index entries with the prefix, in order. Use them up before the next write."""
-        return (key for key, _ in self._tables.scan(Table.INDEX, prefix))
+    def entries(self, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
+        """Index entries with the prefix, in order, from `start` on. Use them up before the next write."""
+        return (key for key, _ in self._tables.scan(Table.INDEX, prefix, start))
 
-    def outbox(self) -> list[tuple[int, tuple[OwedReply, ...]]]:
-        """Replies that may not have been acknowledged, by history offset, in order."""
+    def parked(self, offset: int) -> bytes | None:
+        """The encoded command of a start that waits for a verdict."""
+        return self._tables.get(Table.PARKED, parked_key(offset))
+
+    def forget_answers(self, before_ms: int, limit: int) -> int:
+        """Drop answers that were recorded before that time, the oldest first, at most `limit`. Returns how many."""
+        batch = RawBatch()
+        for key, _ in islice(self._tables.scan(Table.AGES, b""), limit):
+            if recorded_at_in(key) >= before_ms:
+                break
+            batch.deletes.append((Table.AGES, key))
+            batch.deletes.append((Table.SEEN, seen_key_in(key)))
+        if batch.deletes:
+            self._tables.write(batch)
+        return len(batch.deletes) // 2
+
+    def outbox(self) -> list[tuple[int, tuple[OwedSend, ...]]]:
+        """Sends that may not have been acknowledged, by history offset, in order."""
         return [(outbox_offset(key), _outbox_rows.decode(row)) for key, row in self._tables.scan(Table.OUTBOX, b"")]
 
     def write(self, writes: Writes) -> None:
@@ -153,11 +187,18 @@ class Store:
             puts.append((Table.HISTORY, history_key(run_id, seq), value))
         for command_id, reply in writes.answers.items():
             puts.append((Table.SEEN, seen_key(command_id), reply))
+        for recorded_at, command_id in writes.ages:
+            puts.append((Table.AGES, age_key(recorded_at, command_id), b""))
+        for offset, command in writes.parked.items():
+            if command is None:
+                batch.deletes.append((Table.PARKED, parked_key(offset)))
+            else:
+                puts.append((Table.PARKED, parked_key(offset), command))
         sent_through = writes.meta.partition.sent_through
-        for offset, replies in writes.outbox.items():
+        for offset, sends in writes.outbox.items():
             if offset <= sent_through:
                 continue
-            puts.append((Table.OUTBOX, outbox_key(offset), _encode_row(replies)))
+            puts.append((Table.OUTBOX, outbox_key(offset), _encode_row(sends)))
             self._outbox.append(offset)
         while self._outbox and self._outbox[0] <= sent_through:
             batch.deletes.append((Table.OUTBOX, outbox_key(self._outbox.popleft())))

@@ -4,17 +4,25 @@ from typing import assert_never
 
 from aion_common.records.events import (
     CatalogApplied,
+    DeadLettered,
     HistoryRecord,
     OwnerEpoch,
+    PartitionEvent,
     Progress,
     RunBlocked,
+    RunCancelled,
+    RunCancelRequested,
     RunCompleted,
     RunFailed,
     RunStarted,
+    RunTerminated,
+    RunTimedOut,
     SignalReceived,
+    StartParked,
+    StartReleased,
     TurnEnded,
 )
-from aion_executor.core.apply import catalog, ownership, runs, signals, turns
+from aion_executor.core.apply import catalog, endings, ownership, runs, signals, turns
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 
@@ -24,7 +32,7 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
     match record.event:
         case RunStarted() as event:
             return runs.started(record, event, value_bytes)
-        case OwnerEpoch() | Progress() | CatalogApplied():
+        case event if isinstance(event, PartitionEvent):
             raise AssertionError("an event of a partition was applied to a run")
         case event:
             assert run is not None, "the first event of a run is RunStarted"
@@ -41,6 +49,14 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return runs.failed(run, event, record.recorded_at)
         case RunBlocked():
             return runs.blocked(run, event)
+        case RunCancelRequested():
+            return endings.cancel_requested(run, event, record.seq)
+        case RunCancelled():
+            return endings.cancelled(run, event, record.recorded_at)
+        case RunTerminated():
+            return endings.terminated(run, record.recorded_at)
+        case RunTimedOut():
+            return endings.timed_out(run, record.recorded_at)
         case _:
             assert_never(event)
 
@@ -49,10 +65,16 @@ def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int)
     """The partition after one of its own events, which stands at `offset` of the history topic."""
     match record.event:
         case OwnerEpoch() as event:
-            return ownership.epoch_began(partition, event, offset, record.recorded_at)
+            return ownership.epoch_began(partition, event, offset)
         case Progress() as event:
             return ownership.progressed(partition, event, record.recorded_at)
         case CatalogApplied() as event:
             return catalog.applied(partition, event.marker)
+        case StartParked() as event:
+            return catalog.parked(partition, event)
+        case StartReleased() as event:
+            return catalog.released(partition, event)
+        case DeadLettered():
+            return partition
         case _:
             raise AssertionError("an event of a run was applied to a partition")

@@ -6,9 +6,10 @@ from aion_common.records.events import OwnerEpoch, Progress
 from aion_executor.core.partition import Partition
 
 
-def epoch_began(partition: Partition, event: OwnerEpoch, offset: int, recorded_at: int) -> Partition:
-    """The record's own offset is the owner epoch."""
-    return replace(partition, owner_epoch=offset, producer_id=event.producer_id, recorded_at=recorded_at)
+def epoch_began(partition: Partition, event: OwnerEpoch, offset: int) -> Partition:
+    """The record's own offset is the owner epoch. It does not move time: it is written before its owner has read what the
+    one before wrote last, and by clocks that turn out too wrong to own."""
+    return replace(partition, owner_epoch=offset, producer_id=event.producer_id)
 
 
 def progressed(partition: Partition, event: Progress, recorded_at: int) -> Partition:

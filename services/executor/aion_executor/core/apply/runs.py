@@ -21,6 +21,7 @@ def started(record: HistoryRecord, event: RunStarted, value_bytes: int) -> Run:
         chain=record.chain,
         history_bytes=value_bytes,
         started_at=record.recorded_at,
+        timeout_at=None if event.run_timeout_ms is None else record.recorded_at + event.run_timeout_ms,
         unobserved=(1,),
     )
 
@@ -32,15 +33,16 @@ def extended(run: Run, record: HistoryRecord, value_bytes: int) -> Run:
 
 def completed(run: Run, event: RunCompleted, recorded_at: int) -> Run:
     """Terminal."""
-    return _closed(observed(run, event.observed_seq), RunStatus.COMPLETED, recorded_at)
+    return closed(observed(run, event.observed_seq), RunStatus.COMPLETED, recorded_at)
 
 
 def failed(run: Run, event: RunFailed, recorded_at: int) -> Run:
     """Terminal."""
-    return _closed(observed(run, event.observed_seq), RunStatus.FAILED, recorded_at)
+    return closed(observed(run, event.observed_seq), RunStatus.FAILED, recorded_at)
 
 
-def _closed(run: Run, status: RunStatus, recorded_at: int) -> Run:
+def closed(run: Run, status: RunStatus, recorded_at: int) -> Run:
+    """The run after its terminal event."""
     return replace(run, status=status, closed_at=recorded_at, wait=None, wait_name=None)
 
 

@@ -2,18 +2,18 @@
 
 from typing import assert_never
 
-from aion_common.records.commands import SignalRun, StartRun
-from aion_executor.core.decide import catalog, runs, signals, turns
-from aion_executor.core.decision import Answered, Decision, Rejection
+from aion_common.records.commands import CancelRun, SignalRun, StartRun, TerminateRun
+from aion_executor.core.decide import catalog, endings, runs, signals, turns
+from aion_executor.core.decision import Answered, Decision, Park, Rejection
 from aion_executor.core.facts import Facts
-from aion_executor.core.inputs import CommandInput, MarkerInput, TurnInput
+from aion_executor.core.inputs import CommandInput, DueInput, MarkerInput, TurnInput
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 
 
 def decide(
-    partition: Partition, run: Run | None, given: CommandInput | MarkerInput | TurnInput, facts: Facts
-) -> Decision | Answered | Rejection:
+    partition: Partition, run: Run | None, given: CommandInput | MarkerInput | TurnInput | DueInput, facts: Facts
+) -> Decision | Answered | Park | Rejection:
     """What happens to `run`: the one the input addresses, of a start the newest of its workflow id; None if there is none."""
     match given:
         case CommandInput(command=command):
@@ -22,11 +22,17 @@ def decide(
                     return runs.start_run(partition, run, command.namespace, start, facts)
                 case SignalRun() as signal:
                     return signals.signal_run(run, signal, facts)
+                case CancelRun() as cancel:
+                    return endings.cancel_run(run, cancel, facts)
+                case TerminateRun() as terminate:
+                    return endings.terminate_run(run, terminate)
                 case _:
                     assert_never(command.body)
         case MarkerInput(marker=marker):
             return catalog.apply_marker(partition, marker.body)
         case TurnInput():
             return turns.end_turn(run, given, facts)
+        case DueInput():
+            return endings.end_in_time(run, facts)
         case _:
             assert_never(given)

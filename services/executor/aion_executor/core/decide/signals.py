@@ -3,18 +3,18 @@
 from aion_common.records.commands import SignalRun
 from aion_common.records.events import SignalReceived
 from aion_common.records.replies import RejectionCode
+from aion_executor.core.decide.endings import refuse_ended
 from aion_executor.core.decide.runs import refuse_payload
 from aion_executor.core.decision import Decision, Rejection
 from aion_executor.core.facts import Facts
-from aion_executor.core.run import Run, is_open
+from aion_executor.core.run import Run
 
 
 def signal_run(run: Run | None, signal: SignalRun, facts: Facts) -> Decision | Rejection:
     """Record the signal, unless there is no such run, it is closed, or too much of it waits already."""
-    if run is None:
-        return Rejection(code=RejectionCode.NOT_FOUND, reason="there is no such run")
-    if not is_open(run):
-        return Rejection(code=RejectionCode.CLOSED, reason="the run is closed", status=run.status.value)
+    if refusal := refuse_ended(run):
+        return refusal
+    assert run is not None, "a run that is not there is refused"
     if too_large := refuse_payload(signal.payload, "payload", facts):
         return too_large
     if len(run.unobserved) >= facts.pending_signals_max:

@@ -2,10 +2,10 @@
 
 from typing import assert_never
 
-from aion_common.records.events import Failure, RunBlocked, RunCompleted, RunEvent, RunFailed, TurnEnded
+from aion_common.records.events import Failure, RunBlocked, RunCancelled, RunCompleted, RunEvent, RunFailed, TurnEnded
 from aion_executor.core.decision import NOTHING, Decision
 from aion_executor.core.facts import Facts
-from aion_executor.core.inputs import Blocks, Completes, Fails, TurnInput, Waits
+from aion_executor.core.inputs import Blocks, Cancels, Completes, Fails, TurnInput, Waits
 from aion_executor.core.run import Run, RunStatus
 
 
@@ -28,6 +28,11 @@ def _event_of(run: Run, turn: TurnInput, facts: Facts) -> RunEvent:
             return RunCompleted(observed_seq=turn.observed_seq, result=result)
         case Fails(failure=failure):
             return RunFailed(observed_seq=turn.observed_seq, failure=failure)
+        case Cancels(reason=reason) if run.cancel is None:
+            message = f"raised aion_cancelled without having been asked to cancel: {reason}"
+            return RunFailed(observed_seq=turn.observed_seq, failure=Failure(kind="crash", message=message, details=None))
+        case Cancels(reason=reason):
+            return RunCancelled(observed_seq=turn.observed_seq, reason=reason)
         case Blocks(expected=expected, found=found):
             return RunBlocked(expected=expected, found=found)
         case _:
