@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aion_catalog.core.apply import fold
-from aion_catalog.core.decide import Checked, Decision, Facts, Refused, decide
-from aion_catalog.core.state import CatalogState, commands_next
+from aion_catalog.core.decide import decide
+from aion_catalog.core.decision import Checked, Decision, Facts, Refused
+from aion_catalog.core.state import CatalogState
 from aion_common.ids import CommandId, Namespace, Version, WorkflowType
-from aion_common.records.catalog import CatalogCommand, CatalogCommandBody, LoadPackage, RouteType
-from aion_common.records.common import PackageRef
+from aion_common.records.catalog import (
+    CatalogCommand,
+    CatalogCommandBody,
+    CatalogEvent,
+    CatalogRecord,
+    LoadPackage,
+    RouteType,
+    UnloadVersion,
+)
+from aion_common.records.commands import CatalogMarker, VersionRouted
+from aion_common.records.common import PackageRef, RunTimeout
 
 DEFAULT = Namespace("default")
 ORDER = WorkflowType("order")
@@ -34,6 +44,7 @@ def checked(
     digest: str = "d1",
     types: Sequence[WorkflowType] = (ORDER,),
     warnings: Sequence[str] = (),
+    timeouts: Sequence[RunTimeout] = (),
 ) -> Checked:
     """A package that passed its checks."""
     return Checked(
@@ -43,6 +54,7 @@ def checked(
         types=tuple(types),
         wakes_itself=True,
         warnings=tuple(warnings),
+        timeouts=tuple(timeouts),
     )
 
 
@@ -56,6 +68,11 @@ def route(command_id: str, workflow_type: WorkflowType, version: Version, namesp
     return command(command_id, RouteType(workflow_type=workflow_type, version=version), namespace)
 
 
+def unload(command_id: str, version: Version, namespace: Namespace = DEFAULT) -> CatalogCommand:
+    """A wish to remove a version."""
+    return command(command_id, UnloadVersion(version=version), namespace)
+
+
 def command(command_id: str, body: CatalogCommandBody, namespace: Namespace = DEFAULT) -> CatalogCommand:
     """A command whose answer goes to partition 5 of the replies."""
     return CatalogCommand(command_id=CommandId(command_id), namespace=namespace, reply_partition=5, body=body)
@@ -63,7 +80,7 @@ def command(command_id: str, body: CatalogCommandBody, namespace: Namespace = DE
 
 def facts(state: CatalogState, package: Checked | Refused | None = None, *, now_ms: int = NOW_MS) -> Facts:
     """The facts of the next command in the topic."""
-    return Facts(now_ms=now_ms, offset=commands_next(state), package=package)
+    return Facts(now_ms=now_ms, offset=state.commands_next, package=package)
 
 
 def decided(
@@ -71,7 +88,18 @@ def decided(
 ) -> tuple[Decision, CatalogState]:
     """One command decided and folded in."""
     decision = decide(state, wish, facts(state, package, now_ms=now_ms))
-    return decision, fold(state, decision.events)
+    return decision, after(state, *decision.events, now_ms=now_ms)
+
+
+def after(state: CatalogState, *events: CatalogEvent, now_ms: int = NOW_MS) -> CatalogState:
+    """The state after events of this time."""
+    return fold(state, (CatalogRecord(recorded_at=now_ms, event=event) for event in events))
+
+
+def routed_by(marker: CatalogMarker) -> VersionRouted:
+    """A marker of a load or a route."""
+    assert isinstance(marker.body, VersionRouted), marker
+    return marker.body
 
 
 def after_loads(*packages: Checked) -> CatalogState:

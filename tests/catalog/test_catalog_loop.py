@@ -7,19 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from aion_catalog.core.decide import Checked, Refused
-from aion_catalog.core.state import commands_next
+from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.election import work_when_elected
 from aion_catalog.shell.loop import read_back
 from aion_catalog.shell.transaction import transactional_id
+from aion_common import limits
 from aion_common.errors import BadRecord, WrongCluster
 from aion_common.ids import CommandId
-from aion_common.kafka.api import KeyValue, Membership, OnAssigned, Sender, TransactionalProducer, Write
-from aion_common.kafka.topics import Topics
+from aion_common.kafka.api import Headers, KeyValue, LogRecord, Membership, OnAssigned, Sender, TransactionalProducer, Write
+from aion_common.kafka.partitioner import partition_of
+from aion_common.kafka.topics import DEAD_LETTER_PARTITIONS, Topics
 from aion_common.records.catalog import (
     CatalogCommand,
     CatalogRecord,
     CommandAnswered,
+    CommandSkipped,
     PackageManifest,
     Route,
     TypesRouted,
@@ -31,7 +33,7 @@ from aion_common.records.replies import PackageAccepted, Rejection, RejectionCod
 from aion_common.testing.memory_cluster import Fault, MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
-from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route
+from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route, routed_by
 from catalog.world import (
     REPLY_PARTITION,
     World,
@@ -42,6 +44,7 @@ from catalog.world import (
     table_of,
     verdicts,
 )
+from support import committed
 
 PARTITIONS = 4
 TOPICS = Topics("test.")
@@ -87,7 +90,7 @@ async def test_a_load_reaches_every_topic_and_every_command_partition(world: Wor
     found = [await markers(world, partition) for partition in range(PARTITIONS)]
     assert found == [found[0]] * PARTITIONS
     (marker,) = found[0]
-    assert (marker.body.version, marker.body.route_epoch) == (V1, 1)
+    assert (routed_by(marker).version, routed_by(marker).route_epoch) == (V1, 1)
 
 
 async def test_the_compacted_records_have_the_keys_of_the_contract(cluster: MemoryCluster, world: World) -> None:
@@ -110,7 +113,7 @@ async def test_commands_are_decided_in_order_one_by_one(world: World) -> None:
         workflow_type=ORDER, version=V1, previous_version=V2, route_epoch=3, route_changed=True
     )
     assert isinstance(replies[3].answer, Rejection)
-    assert [marker.body.route_epoch for marker in await markers(world, 0)] == [1, 2, 3]
+    assert [routed_by(marker).route_epoch for marker in await markers(world, 0)] == [1, 2, 3]
 
 
 async def test_a_restart_keeps_the_state_and_decides_nothing_again(world: World) -> None:
@@ -213,7 +216,7 @@ class Mute:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
 
-    async def send(self, topic: str, partition: int, records: Sequence[KeyValue]) -> int:
+    async def send(self, topic: str, partition: int, records: Sequence[KeyValue], headers: Headers = ()) -> int:
         self.reached.set()
         await asyncio.Event().wait()
         raise AssertionError("never reached")
@@ -336,7 +339,7 @@ async def test_a_term_ends_at_once_when_the_place_is_lost(cluster: MemoryCluster
     assert await answers_in_log(world) == {"c1": 1}
 
 
-async def test_what_is_not_a_command_is_passed_over(world: World) -> None:
+async def test_what_is_not_a_command_is_recorded_and_passed_over(world: World) -> None:
     foreign = encode(Reply(command_id=CommandId("x"), answer=Rejection(code=RejectionCode.CLOSED, reason="")))
     await world.submit_values(b"garbage", None, foreign)
     async with catalog(surroundings(world, CHECKS)):
@@ -348,8 +351,42 @@ async def test_what_is_not_a_command_is_passed_over(world: World) -> None:
         replies = await world.replies(3)
 
     assert [reply.command_id for reply in replies] == ["c1", "c1", "c2"]
-    state = await read_back(world.log, TOPICS)
-    assert commands_next(state) == 6
+    skipped = [event for event in await world.events() if isinstance(event, CommandSkipped)]
+    assert [event.offset for event in skipped] == [0, 1, 2, 4]
+    assert skipped[2].reason == "not a command of the catalog"
+    assert (await read_back(world.log, TOPICS)).commands_next == 6
+
+
+async def letters(world: World) -> list[LogRecord]:
+    found = [await committed(world.log, TOPICS.deadletter, partition) for partition in range(DEAD_LETTER_PARTITIONS)]
+    return [record for records in found for record in records]
+
+
+async def test_what_is_not_a_command_is_in_the_dead_letters_once_even_if_its_transaction_failed(
+    cluster: MemoryCluster, world: World
+) -> None:
+    sender = await world.log.sender()
+    await sender.send(TOPICS.catalog_commands, 0, [(b"k" * 600_000, b"g" * limits.BATCH_BYTES_MAX)])
+    key = b"k" * limits.NAME_BYTES_MAX
+    cluster.fail_next_append(TOPICS.deadletter, partition_of(key, DEAD_LETTER_PARTITIONS), Fault.NOT_APPLIED)
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        await world.replies(1)
+
+    (letter,) = await letters(world)
+    assert (letter.key, letter.value) == (key, b"g" * limits.DEAD_LETTER_BYTES_MAX)
+    headers = dict(letter.headers)
+    assert (headers["aion-topic"], headers["aion-partition"], headers["aion-offset"]) == (b"catalog.commands", b"0", b"0")
+    (skipped,) = [event for event in await world.events() if isinstance(event, CommandSkipped)]
+    assert headers["aion-reason"] == skipped.reason.encode()
+
+
+async def test_the_input_position_counts_what_was_passed_over(world: World) -> None:
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        await world.submit_values(b"garbage")
+        await world.read(TOPICS.catalog, 0, 5)
+    assert (await read_back(world.log, TOPICS)).commands_next == 2
 
 
 async def test_a_command_of_a_newer_release_is_read_with_its_published_schema(world: World) -> None:

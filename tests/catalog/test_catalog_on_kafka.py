@@ -1,12 +1,15 @@
 """The whole catalog process on a real broker, checking packages in real Erlang VMs."""
 
 import asyncio
+import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aion_catalog.app import serve
@@ -15,13 +18,17 @@ from aion_common.kafka.api import Log
 from aion_common.kafka.topics import Topics
 from aion_common.package.archive import build_archive, write_archive
 from aion_common.package.manifest import Json
-from aion_common.records.catalog import CommandAnswered, TypesRouted, VersionLoaded
-from aion_common.records.commands import CatalogMarker
-from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, Reply, RouteAccepted
+from aion_common.records.catalog import CommandAnswered, TypesRouted, UnloadBegan, VersionLoaded
+from aion_common.records.commands import CatalogMarker, VersionClosing, VersionUnloaded
+from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, Reply, RouteAccepted, UnloadAccepted
 from aion_common.settings import Settings
-from catalog.given import UPLOADED, V1, V2, checked, load, route
+from aion_server.broker import free_port
+from catalog.doomed import doomed
+from catalog.given import UPLOADED, V1, V2, checked, load, route, routed_by, unload
+from catalog.owners import owners
 from catalog.world import World, catalog, created_world, surroundings, table_of, verdicts
 from conftest import TEST_PARTITIONS
+from support import eventually
 
 SESSION_MS = 1_500
 RELOAD = WorkflowType("reload_e2e")
@@ -48,6 +55,35 @@ async def process(settings: Settings) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
+
+
+@asynccontextmanager
+async def program(settings: Settings, catalog_id: str) -> AsyncIterator[None]:
+    """`aion-server catalog`, which is there when the block begins, and is killed at the end."""
+    port = free_port()
+    flags = {
+        "--bootstrap": settings.bootstrap,
+        "--topic-prefix": settings.topic_prefix,
+        "--catalog-id": catalog_id,
+        "--session-timeout-ms": str(SESSION_MS),
+        "--http-port": str(port),
+    }
+    arguments = [word for flag in flags.items() for word in flag]
+    running = await asyncio.create_subprocess_exec(sys.executable, "-m", "aion_server", "catalog", *arguments)
+
+    async def is_there() -> bool:
+        try:
+            return (await client.get(f"http://127.0.0.1:{port}/healthz")).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        async with httpx.AsyncClient() as client:
+            await eventually(is_there)
+        yield
+    finally:
+        running.kill()
+        await running.wait()
 
 
 MANIFEST: dict[str, Json] = {
@@ -97,7 +133,7 @@ async def test_packages_are_loaded_and_routed_through_real_topics_and_survive_a_
     assert [event.package.wakes_itself for event in events if isinstance(event, VersionLoaded)] == [False, True]
     for partition in range(TEST_PARTITIONS):
         markers: list[CatalogMarker] = await world.everything(world.topics.commands, partition)
-        assert [marker.body.version for marker in markers] == [one, two, one]
+        assert [routed_by(marker).version for marker in markers] == [one, two, one]
 
 
 async def test_a_package_that_only_a_vm_can_see_through_is_refused(world: World, settings: Settings, tmp_path: Path) -> None:
@@ -125,6 +161,68 @@ async def test_a_stand_by_takes_over_when_the_elected_one_is_gone(world: World) 
         replies = await world.replies(3)
 
     assert [reply.command_id for reply in replies] == ["c1", "c1", "c2"]
+
+
+async def test_a_catalog_killed_in_the_middle_of_a_load_leaves_nothing_of_it_and_the_stand_by_loads(
+    world: World, broker_bootstrap: str, topic_prefix: str, settings: Settings, tmp_path: Path
+) -> None:
+    refs = [await world.upload(archive(tmp_path, answer=answer), f"upload-{answer}") for answer in (1, 2)]
+    async with doomed(broker_bootstrap, topic_prefix, "first", SESSION_MS, fatal=2) as first:
+        await world.submit(load("c1", package=refs[0]))
+        await world.replies(1)
+        async with program(settings, "second"):
+            await world.submit(load("c2", package=refs[1]))
+            assert await first.wait() == -signal.SIGKILL
+            replies = await world.replies(3)
+
+    assert [reply.command_id for reply in replies] == ["c1", "c1", "c2"]
+    assert package_accepted(replies[2]).freshly_loaded
+    assert [type(event) for event in await world.events()] == [VersionLoaded, TypesRouted, CommandAnswered] * 2
+    for partition in range(TEST_PARTITIONS):
+        assert len(await world.everything(world.topics.commands, partition)) == 2
+
+
+@pytest.mark.parametrize("fatal", [4, None], ids=["in the transaction of the verdict", "while pins are awaited"])
+async def test_a_catalog_killed_in_the_middle_of_an_unload_is_followed_by_another_attempt(
+    world: World, broker_bootstrap: str, topic_prefix: str, settings: Settings, tmp_path: Path, fatal: int | None
+) -> None:
+    refs = [await world.upload(archive(tmp_path, answer=answer), f"upload-{answer}") for answer in (1, 2)]
+    async with doomed(broker_bootstrap, topic_prefix, "first", SESSION_MS, fatal=fatal or 0) as first:
+        await world.submit(load("c1", package=refs[0]), load("c2", package=refs[1]))
+        old, _ = [package_accepted(reply).records[0].version for reply in await world.replies(2)]
+        async with program(settings, "second"), owners(world, silent=() if fatal else {0}):
+            await world.submit(unload("u", old))
+            if fatal is None:
+                await world.read(world.topics.commands, 0, 3)
+                first.kill()
+            await first.wait()
+            async with owners(world):
+                replies = await world.replies(4)
+
+    assert [reply.command_id for reply in replies] == ["c1", "c2", "c2", "u"]
+    assert replies[3].answer == UnloadAccepted(version=old)
+    attempts = [event.attempt for event in await world.events() if isinstance(event, UnloadBegan)]
+    assert attempts == [1, 2]
+    for partition in range(TEST_PARTITIONS):
+        markers: list[CatalogMarker] = await world.everything(world.topics.commands, partition)
+        assert [type(marker.body) for marker in markers[2:]] == [VersionClosing, VersionClosing, VersionUnloaded]
+
+
+async def test_a_catalog_tells_its_health_and_whether_it_is_the_one_that_works(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"catalog_http_port": free_port()})
+    ref = await world.upload(archive(tmp_path, answer=1), "one")
+    base = f"http://{settings.catalog_http_host}:{settings.catalog_http_port}"
+    async with process(settings), httpx.AsyncClient(base_url=base) as client:
+        await world.submit(load("c1", package=ref))
+        await world.replies(1)
+        health = await client.get("/healthz")
+        metrics = await client.get("/metrics")
+
+    assert (health.status_code, health.json()) == (200, {"alive": True})
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert "\naion_catalog_is_active 1.0\n" in metrics.text
 
 
 def package_accepted(reply: Reply) -> PackageAccepted:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from aion_catalog.core.decide import Checked, Refused
+from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.packages import check_package
 from aion_common import limits
 from aion_common.errors import BadPackage, Unavailable, VmDied
+from aion_common.ids import WorkflowType
 from aion_common.kafka.topics import Topics
 from aion_common.package.archive import build_archive, write_archive
 from aion_common.package.chunks import fetch_archive
 from aion_common.package.manifest import Json
-from aion_common.records.common import PackageRef
+from aion_common.records.common import PackageRef, RunTimeout
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
@@ -68,7 +69,8 @@ async def test_a_chunk_that_was_sent_twice_counts_once(world: World) -> None:
     [
         ({"chunks": 3}, "2 of the archive's 3 uploaded chunks"),
         ({"chunks": 1}, "2 of the archive's 1 uploaded chunks"),
-        ({"chunks": 2**40}, "2 of the archive's"),
+        ({"chunks": limits.PACKAGE_CHUNKS_MAX + 1}, "the archive has 1001 chunks"),
+        ({"chunks": 0}, "the archive has 0 chunks"),
         ({"upload_id": "unknown"}, "0 of the archive's 2"),
         ({"first_offset": 1}, "1 of the archive's 2"),
         ({"first_offset": -5, "last_offset": 2**40, "upload_id": "unknown"}, "0 of the archive's 2"),
@@ -117,6 +119,15 @@ async def uploaded(world: World, tmp_path: Path) -> PackageRef:
     return await world.upload(write_archive(build_archive(MANIFEST, [("order", beam(tmp_path))])), "order", 100)
 
 
+REFUND: dict[str, Json] = {
+    "workflow_type": "refund",
+    "entry_module": "order",
+    "entry_function": "park",
+    "input_schema": {},
+    "output_schema": {},
+    "internal": False,
+}
+
 MANIFEST: dict[str, Json] = {
     "entry_module": "order",
     "entry_function": "run",
@@ -124,16 +135,7 @@ MANIFEST: dict[str, Json] = {
     "output_schema": {},
     "activities": [],
     "format_version": 1,
-    "additional_workflows": [
-        {
-            "workflow_type": "refund",
-            "entry_module": "order",
-            "entry_function": "park",
-            "input_schema": {},
-            "output_schema": {},
-            "internal": False,
-        }
-    ],
+    "additional_workflows": [REFUND],
 }
 
 
@@ -156,6 +158,25 @@ async def test_a_sound_package_is_described_whole(world: World, uploaded: Packag
     assert (verdict.wakes_itself, verdict.warnings) == (True, ("order:run/1 reads the clock",))
     assert (len(verdict.version), len(verdict.manifest_digest)) == (64, 64)
     assert b'"version"' not in verdict.manifest_json
+
+
+async def test_time_outs_come_from_the_manifest_rounded_up_and_no_longer_than_permitted(world: World, tmp_path: Path) -> None:
+    manifest = MANIFEST | {
+        "timeout": {"secs": 1, "nanos": 1},
+        "additional_workflows": [
+            REFUND,
+            REFUND | {"workflow_type": "forever", "timeout": {"secs": 2**60, "nanos": 0}},
+        ],
+    }
+    ref = await world.upload(write_archive(build_archive(manifest, [("order", beam(tmp_path))])), "timed")
+
+    verdict = await check_package(world.log, TOPICS, all_load, ref)
+
+    assert isinstance(verdict, Checked)
+    assert verdict.timeouts == (
+        RunTimeout(workflow_type=WorkflowType("order"), timeout_ms=1_001),
+        RunTimeout(workflow_type=WorkflowType("forever"), timeout_ms=limits.RUN_TIMEOUT_MS_MAX),
+    )
 
 
 async def test_modules_that_do_not_load_are_refused_with_the_reason(world: World, uploaded: PackageRef) -> None:

@@ -9,6 +9,7 @@ from aion_catalog.shell.transaction import writes_of
 from aion_common import limits
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.kafka.topics import Topics
+from aion_common.records.common import RunTimeout
 from catalog.given import ORDER, V1, after_loads, checked, decided, facts, load, route
 
 TOPICS = Topics("test.")
@@ -19,8 +20,10 @@ RECORD_OVERHEAD_BYTES = 32
 def test_the_largest_package_that_is_accepted_fits_into_one_batch_per_partition() -> None:
     types = [WorkflowType(f"{number:0{limits.NAME_BYTES_MAX}}") for number in range(limits.PACKAGE_TYPES_MAX)]
     warnings = ["w" * limits.PACKAGE_WARNING_BYTES_MAX] * limits.PACKAGE_WARNINGS_MAX
+    timeouts = [RunTimeout(workflow_type=name, timeout_ms=limits.RUN_TIMEOUT_MS_MAX) for name in types]
     package = replace(
-        checked(digest="d" * 64, types=types, warnings=warnings), manifest_json=b"m" * limits.PACKAGE_MANIFEST_BYTES_MAX
+        checked(digest="d" * 64, types=types, warnings=warnings, timeouts=timeouts),
+        manifest_json=b"m" * limits.PACKAGE_MANIFEST_BYTES_MAX,
     )
     state = CatalogState()
     decision = decide(state, load("c" * 400, LONGEST), facts(state, package))

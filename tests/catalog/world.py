@@ -12,7 +12,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from aion_catalog.core.decide import Checked, Refused
+from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.loop import Surroundings, serve_until
 from aion_catalog.shell.packages import CheckPackage
 from aion_common import limits
@@ -34,6 +34,8 @@ from aion_common.wire import decode, encode
 from aion_common.wire.registry import ResolvedSchema, full_name, resolve, resolved
 
 REPLY_PARTITION = 5
+REPORT_PARTITION = 2
+"""Where owners report to catalogs of this world."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,14 @@ def table_of(topics: Topics, partitions: int) -> Sequence[Topic]:
 
 def surroundings(world: World, check: CheckPackage, log: Log | None = None) -> Surroundings:
     """What a catalog on this world works with."""
-    return Surroundings(log=log or world.log, topics=world.topics, cluster=world.created, clock=world.clock, check=check)
+    return Surroundings(
+        log=log or world.log,
+        topics=world.topics,
+        cluster=world.created,
+        clock=world.clock,
+        check=check,
+        reply_partition=REPORT_PARTITION,
+    )
 
 
 def verdicts(**by_upload: Checked | Refused) -> CheckPackage:

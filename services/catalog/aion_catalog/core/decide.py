@@ -4,71 +4,27 @@ Every decision ends in exactly one `CommandAnswered`, refusals and repeats inclu
 is what a repeat is answered from. The loop in `aion_catalog.shell` is the only caller.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import assert_never
 
-from aion_catalog.core.apply import fold
+from aion_catalog.core.decision import Checked, Decision, Facts, Refused, answered
 from aion_catalog.core.state import CatalogState, loaded_versions
+from aion_catalog.core.unload import end_unload, routed_types
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.limits import LOADED_VERSIONS_NAMED_MAX
 from aion_common.records.catalog import (
     CatalogCommand,
-    CatalogEvent,
-    CommandAnswered,
     LoadPackage,
     PackageManifest,
     Route,
     RouteType,
     TypesRouted,
+    UnloadVersion,
     VersionLoaded,
 )
 from aion_common.records.commands import CatalogMarker, VersionRouted
 from aion_common.records.common import PackageRef
-from aion_common.records.replies import (
-    Answer,
-    LoadedType,
-    PackageAccepted,
-    Rejection,
-    RejectionCode,
-    RouteAccepted,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """A package that passed every check. `types`: all it provides, the entry module's first; `manifest_json` canonical."""
-
-    version: Version
-    manifest_digest: str
-    manifest_json: bytes
-    types: tuple[WorkflowType, ...]
-    wakes_itself: bool
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A package that must not be loaded, and why in words for its author."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the core may not look up. `offset`: the command's in its topic. `package`: set when `needs_check` says so."""
-
-    now_ms: int
-    offset: int
-    package: Checked | Refused | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """Events in order, the last a `CommandAnswered` with this answer; `manifest` goes with a `VersionLoaded`."""
-
-    events: tuple[CatalogEvent, ...]
-    answer: Answer
-    manifest: PackageManifest | None = None
+from aion_common.records.replies import LoadedType, PackageAccepted, Rejection, RejectionCode, RouteAccepted
 
 
 def needs_check(state: CatalogState, command: CatalogCommand) -> bool:
@@ -76,31 +32,29 @@ def needs_check(state: CatalogState, command: CatalogCommand) -> bool:
     return isinstance(command.body, LoadPackage) and command.command_id not in state.answers
 
 
+def needs_pins(state: CatalogState, command: CatalogCommand) -> bool:
+    """Whether deciding the command needs `Facts.pins`, and `begin_unload` before: an unload that was not answered before, of a
+    version that is loaded and that no route leads to."""
+    if not isinstance(command.body, UnloadVersion) or command.command_id in state.answers:
+        return False
+    target = state.versions.get((command.namespace, command.body.version))
+    return target is not None and not routed_types(state, target)
+
+
 def decide(state: CatalogState, command: CatalogCommand, facts: Facts) -> Decision:
     """Decide one command; one that was decided before gets its first answer, whatever its body says now."""
-    answered = state.answers.get(command.command_id)
-    if answered is not None:
-        return _answer(command, facts, answered)
+    kept = state.answers.get(command.command_id)
+    if kept is not None:
+        return answered(command, facts, kept.answer)
     match command.body:
         case LoadPackage(package=ref):
             return _load(state, command, facts, ref)
         case RouteType(workflow_type=workflow_type, version=version):
             return _route(state, command, facts, workflow_type, version)
+        case UnloadVersion(version=version):
+            return _unload(state, command, facts, version)
         case _:
             assert_never(command.body)
-
-
-def markers_of(state: CatalogState, decision: Decision) -> tuple[CatalogMarker, ...]:
-    """What every command partition must hear of the decision; `state` is the one it was decided on.
-
-    One marker if a version was loaded or a route changed (a load of a new version always changes routes), else none.
-    """
-    after = fold(state, decision.events)
-    return tuple(
-        CatalogMarker(body=_marker(after.versions[event.namespace, event.version], event))
-        for event in decision.events
-        if isinstance(event, TypesRouted)
-    )
 
 
 def routes_of(decision: Decision) -> tuple[Route, ...]:
@@ -123,15 +77,15 @@ def _load(state: CatalogState, command: CatalogCommand, facts: Facts, ref: Packa
     assert checked is not None, "a load is decided with the outcome of its package's checks"
     if isinstance(checked, Refused):
         refusal = Rejection(code=RejectionCode.INVALID_PACKAGE, reason=checked.reason)
-        return _answer(command, facts, refusal)
+        return answered(command, facts, refusal)
     known = state.versions.get((command.namespace, checked.version))
     if known is None:
         return _load_fresh(state, command, facts, _loaded(command.namespace, checked, ref, facts.now_ms))
     if known.manifest_digest != checked.manifest_digest:
-        return _answer(command, facts, _manifest_mismatch(known))
+        return answered(command, facts, _manifest_mismatch(known))
     routed = _routed(state, known, known.types)
     answer = _package_accepted(known, freshly_loaded=False, route_changed=bool(routed))
-    return _answer(command, facts, answer, *routed)
+    return answered(command, facts, answer, *routed, markers=_markers(known, routed))
 
 
 def _load_fresh(state: CatalogState, command: CatalogCommand, facts: Facts, loaded: VersionLoaded) -> Decision:
@@ -146,7 +100,8 @@ def _load_fresh(state: CatalogState, command: CatalogCommand, facts: Facts, load
         deployed_at=loaded.deployed_at,
     )
     answer = _package_accepted(loaded, freshly_loaded=True, route_changed=True)
-    return _answer(command, facts, answer, loaded, *_routed(state, loaded, loaded.types), manifest=manifest)
+    routed = _routed(state, loaded, loaded.types)
+    return answered(command, facts, answer, loaded, *routed, markers=_markers(loaded, routed), manifest=manifest)
 
 
 def _route(
@@ -158,11 +113,11 @@ def _route(
 ) -> Decision:
     target = state.versions.get((command.namespace, version))
     if target is None:
-        return _answer(command, facts, _unknown_version(state, command.namespace, version))
+        return answered(command, facts, _unknown_version(state, command.namespace, version))
     if workflow_type not in target.types:
         reason = f"version {version} does not provide {workflow_type!r}; it provides {_named(target.types)}"
         refusal = Rejection(code=RejectionCode.UNKNOWN_WORKFLOW_TYPE, reason=reason)
-        return _answer(command, facts, refusal)
+        return answered(command, facts, refusal)
     previous = state.routes.get((command.namespace, workflow_type))
     routed = _routed(state, target, (workflow_type,))
     if routed:
@@ -177,16 +132,23 @@ def _route(
         route_epoch=route_epoch,
         route_changed=bool(routed),
     )
-    return _answer(command, facts, answer, *routed)
+    return answered(command, facts, answer, *routed, markers=_markers(target, routed))
+
+
+def _unload(state: CatalogState, command: CatalogCommand, facts: Facts, version: Version) -> Decision:
+    target = state.versions.get((command.namespace, version))
+    if target is None:
+        return answered(command, facts, _unknown_version(state, command.namespace, version))
+    routed = routed_types(state, target)
+    if routed:
+        return answered(command, facts, _route_active(target, routed))
+    return end_unload(state, command, facts, target)
 
 
 def _routed(state: CatalogState, target: VersionLoaded, types: tuple[WorkflowType, ...]) -> tuple[TypesRouted, ...]:
     """One event for those of the types that do not run on the version yet; none if all do."""
-    moving = tuple(
-        workflow_type
-        for workflow_type in types
-        if (route := state.routes.get((target.namespace, workflow_type))) is None or route.version != target.version
-    )
+    there = frozenset(routed_types(state, target))
+    moving = tuple(workflow_type for workflow_type in types if workflow_type not in there)
     if not moving:
         return ()
     routed = TypesRouted(
@@ -198,40 +160,16 @@ def _routed(state: CatalogState, target: VersionLoaded, types: tuple[WorkflowTyp
     return (routed,)
 
 
-def _answer(
-    command: CatalogCommand,
-    facts: Facts,
-    answer: Answer,
-    *events: CatalogEvent,
-    manifest: PackageManifest | None = None,
-) -> Decision:
-    answered = CommandAnswered(
-        command_id=command.command_id,
-        offset=facts.offset,
-        reply_partition=command.reply_partition,
-        answer=answer,
-    )
-    return Decision(events=(*events, answered), answer=answer, manifest=manifest)
-
-
 def _loaded(namespace: Namespace, checked: Checked, ref: PackageRef, now_ms: int) -> VersionLoaded:
-    package = PackageRef(
-        upload_id=ref.upload_id,
-        first_offset=ref.first_offset,
-        last_offset=ref.last_offset,
-        chunks=ref.chunks,
-        archive_bytes=ref.archive_bytes,
-        archive_digest=ref.archive_digest,
-        wakes_itself=checked.wakes_itself,
-    )
     return VersionLoaded(
         namespace=namespace,
         version=checked.version,
         manifest_digest=checked.manifest_digest,
         types=checked.types,
-        package=package,
+        package=replace(ref, wakes_itself=checked.wakes_itself),
         deployed_at=now_ms,
         warnings=checked.warnings,
+        timeouts=checked.timeouts,
     )
 
 
@@ -253,14 +191,30 @@ def _package_accepted(loaded: VersionLoaded, *, freshly_loaded: bool, route_chan
     )
 
 
-def _marker(target: VersionLoaded, routed: TypesRouted) -> VersionRouted:
-    return VersionRouted(
-        namespace=target.namespace,
+def _markers(target: VersionLoaded, routed: tuple[TypesRouted, ...]) -> tuple[CatalogMarker, ...]:
+    """One if a route changed (a load of a new version always changes routes), else none."""
+    return tuple(
+        CatalogMarker(
+            body=VersionRouted(
+                namespace=target.namespace,
+                version=target.version,
+                types=target.types,
+                routed_types=event.types,
+                route_epoch=event.route_epoch,
+                package=target.package,
+                timeouts=target.timeouts,
+            )
+        )
+        for event in routed
+    )
+
+
+def _route_active(target: VersionLoaded, routed: tuple[WorkflowType, ...]) -> Rejection:
+    return Rejection(
+        code=RejectionCode.ROUTE_ACTIVE,
+        reason=f"new starts of {_named(routed)} run on version {target.version}; route them elsewhere first",
+        workflow_type=routed[0],
         version=target.version,
-        types=target.types,
-        routed_types=routed.types,
-        route_epoch=routed.route_epoch,
-        package=target.package,
     )
 
 

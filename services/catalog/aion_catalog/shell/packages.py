@@ -10,14 +10,15 @@ from typing import Protocol
 
 import structlog
 
-from aion_catalog.core.decide import Checked, Refused
+from aion_catalog.core.decision import Checked, Refused
 from aion_common import limits
 from aion_common.errors import BadPackage, Unavailable, VmDied
 from aion_common.kafka.api import Log
 from aion_common.kafka.topics import Topics
 from aion_common.package.archive import Archive, read_archive
 from aion_common.package.chunks import fetch_archive
-from aion_common.records.common import PackageRef
+from aion_common.package.manifest import Manifest
+from aion_common.records.common import PackageRef, RunTimeout
 
 logger = structlog.get_logger()
 
@@ -59,6 +60,16 @@ async def _checked(archive: Archive, load_modules: LoadModules) -> Checked:
         types=tuple(entry.workflow_type for entry in archive.manifest.types()),
         wakes_itself=report.wakes_itself,
         warnings=_bounded(report.warnings),
+        timeouts=_timeouts(archive.manifest),
+    )
+
+
+def _timeouts(manifest: Manifest) -> tuple[RunTimeout, ...]:
+    """Of the types that have one. More than the longest that a start may ask for is as good as that."""
+    return tuple(
+        RunTimeout(workflow_type=entry.workflow_type, timeout_ms=min(entry.timeout_ms, limits.RUN_TIMEOUT_MS_MAX))
+        for entry in manifest.types()
+        if entry.timeout_ms is not None
     )
 
 
