@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 from blake3 import blake3
 
-from aion_common.ids import CommandId, RunId, Version, WorkflowType, run_id_of, workflow_key
+from aion_common.ids import CommandId, RunId, Version, WorkflowId, WorkflowType, run_id_of, workflow_key
 from aion_common.kafka.api import Log, Reader, Sender
 from aion_common.kafka.topics import Topics
 from aion_common.problems import problem
@@ -25,20 +25,27 @@ from aion_common.records.catalog import (
     LoadPackage,
     RouteType,
     TypesRouted,
+    UnloadVersion,
     VersionLoaded,
+    VersionRemoved,
 )
-from aion_common.records.commands import Command, IdConflict, SignalRun, StartRun
+from aion_common.records.commands import CancelRun, Command, IdConflict, SignalRun, StartRun, TerminateRun
 from aion_common.records.owners import Owner
 from aion_common.records.replies import (
     Answer,
+    CancelAccepted,
     LoadedType,
     PackageAccepted,
+    Pin,
+    PinKind,
     Rejection,
     RejectionCode,
     Reply,
     RouteAccepted,
     SignalAccepted,
     StartAccepted,
+    TerminateAccepted,
+    UnloadAccepted,
 )
 from aion_common.wire import decode, encode
 
@@ -59,6 +66,8 @@ def rejection(code: str) -> Rejection:
         limit_bytes=7,
         workflow_type=WorkflowType("order"),
         version=ROUTED,
+        pins_total=101,
+        pins=(Pin(kind=PinKind.LIVE_RUN, workflow_id=WorkflowId("one"), run_id=RunId("b" * 32)),),
     )
 
 
@@ -68,7 +77,7 @@ class ScriptedRun:
 
     run_id: RunId
     started_by: Command
-    signals: list[Command] = field(default_factory=list)
+    inputs: list[Command] = field(default_factory=list)
     status: str = "running"
     result: str = ""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,19 +141,38 @@ class ScriptedExecutor:
             return
         await reply(sender, self._topics, command, self.answers[command.command_id])
 
+    async def repeat_answers(self) -> None:
+        """Send the answers to all commands once more: to those who wait it is as if they were late."""
+        sender = await self._log.sender()
+        for command in self.commands:
+            await reply(sender, self._topics, command, self.answers[command.command_id])
+        await sender.close()
+
     def _decide(self, command: Command) -> Answer:
         key = workflow_key(command.namespace, command.workflow_id)
         run = self.runs.get(key)
         match command.body:
             case StartRun() as start:
                 return self._start(command, start, key, run)
-            case SignalRun(run_id=run_id):
-                if run is None or run_id not in {None, run.run_id}:
+            case SignalRun() | CancelRun() | TerminateRun() as wish:
+                if run is None or wish.run_id not in {None, run.run_id}:
                     return Rejection(code=RejectionCode.NOT_FOUND, reason="there is no such run")
                 if run.status != "running":
                     return Rejection(code=RejectionCode.CLOSED, reason="the run is closed", status=run.status)
-                run.signals.append(command)
-                return SignalAccepted(run_id=run.run_id, seq=len(run.signals) + 1)
+                return self._given(command, wish, run)
+
+    @staticmethod
+    def _given(command: Command, wish: SignalRun | CancelRun | TerminateRun, run: ScriptedRun) -> Answer:
+        run.inputs.append(command)
+        seq = len(run.inputs) + 1
+        match wish:
+            case SignalRun():
+                return SignalAccepted(run_id=run.run_id, seq=seq)
+            case CancelRun():
+                return CancelAccepted(run_id=run.run_id, seq=seq)
+            case TerminateRun():
+                run.close("terminated", "")
+                return TerminateAccepted(run_id=run.run_id, seq=seq)
 
     def _start(self, command: Command, start: StartRun, key: bytes, run: ScriptedRun | None) -> Answer:
         if start.workflow_type.startswith(REFUSED):
@@ -152,7 +180,13 @@ class ScriptedExecutor:
         if run is not None and run.status == "running":
             if start.id_conflict is IdConflict.USE_EXISTING:
                 return StartAccepted(run_id=run.run_id, version=ROUTED, created=False)
+            if start.id_conflict is IdConflict.TERMINATE_EXISTING:
+                run.close("terminated", "")
+                return self._open(command, start, key)
             return Rejection(code=RejectionCode.ALREADY_STARTED, reason="a run is open", run_id=run.run_id)
+        return self._open(command, start, key)
+
+    def _open(self, command: Command, start: StartRun, key: bytes) -> Answer:
         run_id = run_id_of(command.namespace, command.workflow_id, command.command_id)
         run = self.runs[key] = ScriptedRun(run_id, command)
         self.on_start(run)
@@ -169,6 +203,7 @@ class ScriptedCatalog:
         self.archives: list[bytes] = []
         self._loaded: dict[Version, LoadedType] = {}
         self._routed: Version | None = None
+        self.is_pinned = False
 
     async def run(self) -> None:
         """Decide commands for ever."""
@@ -198,6 +233,16 @@ class ScriptedCatalog:
                 )
             case LoadPackage():
                 return await self._load(sender, command, command.body)
+            case UnloadVersion() as wish if wish.version not in self._loaded:
+                return Rejection(code=RejectionCode.UNKNOWN_VERSION, reason="not loaded", loaded=tuple(self._loaded))
+            case UnloadVersion() as wish if wish.version == self._routed:
+                return rejection("route_active")
+            case UnloadVersion() as wish if self.is_pinned:
+                return rejection("version_pinned")
+            case UnloadVersion() as wish:
+                del self._loaded[wish.version]
+                await self._record(sender, VersionRemoved(namespace=command.namespace, version=wish.version, attempt=1))
+                return UnloadAccepted(version=wish.version)
 
     async def _load(self, sender: Sender, command: CatalogCommand, load: LoadPackage) -> Answer:
         archive = await self._archive(load)
@@ -283,13 +328,34 @@ class Executors(httpx.AsyncBaseTransport):
         return await answer(request)
 
 
+async def echo(name: str, arguments: bytes, wait_ms: int) -> httpx.Response:
+    """A run that answers a query with what it was asked."""
+    del wait_ms
+    return httpx.Response(200, content=b'{"%s":%s}' % (name.encode(), arguments), headers={"content-type": "application/json"})
+
+
+async def no_runs(_partition: int, _query: dict[str, str]) -> httpx.Response:
+    """The list of an owner that has none."""
+    return httpx.Response(200, json={"workflows": [], "position": None})
+
+
+async def no_pins(_partition: int, _query: dict[str, str]) -> httpx.Response:
+    """The pins of an owner that has no runs."""
+    return httpx.Response(200, json={"versions": {}})
+
+
 class ScriptedOwner:
-    """An executor's internal HTTP: answers for the partitions in `owned` (partition -> owner epoch), refuses others."""
+    """An executor's internal HTTP: answers for the partitions in `owned` (partition -> owner epoch), refuses others.
+
+    `lists`: what answers questions that are not about one run, such as `runs`.
+    """
 
     def __init__(self, executor: ScriptedExecutor, member: str) -> None:
         self._executor = executor
         self.member = member
         self.owned: dict[int, int] = {}
+        self.lists: dict[str, Callable[[int, dict[str, str]], Awaitable[httpx.Response]]] = {"runs": no_runs, "pins": no_pins}
+        self.on_query: Callable[[str, bytes, int], Awaitable[httpx.Response]] = echo
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
@@ -298,11 +364,15 @@ class ScriptedOwner:
             return httpx.Response(200, json={"member": self.member, "owned": owned})
         _, _, partition, what = request.url.path.split("/")
         if int(partition) not in self.owned:
-            return _problem("wrong_owner", "the partition is not owned here")
+            return problem_answer("wrong_owner", "the partition is not owned here")
         query = request.url.params
+        if what in self.lists:
+            return await self.lists[what](int(partition), dict(query))
         run = self._executor.runs.get(f"{query['namespace']}/{query['workflow_id']}".encode())
         if run is None or query.get("run_id", run.run_id) != run.run_id:
-            return _problem("not_found", "there is no such run")
+            return problem_answer("not_found", "there is no such run")
+        if what == "query":
+            return await self.on_query(query["name"], request.content, int(query["wait_ms"]))
         if what == "result":
             return await self._result(run, int(query["wait_ms"]))
         return httpx.Response(200, json={"what": what, "answered_by": self.member, "query": dict(query)})
@@ -323,6 +393,7 @@ def owner_record(partition: int, owner_epoch: int, member: str, address: str) ->
     return str(partition).encode(), encode(owner)
 
 
-def _problem(code: str, detail: str) -> httpx.Response:
+def problem_answer(code: str, detail: str) -> httpx.Response:
+    """An owner's refusal."""
     status, body = problem(code, detail)
     return httpx.Response(status, content=json.dumps(body), headers={"content-type": "application/problem+json"})

@@ -17,6 +17,7 @@ START = {"workflow_type": "order"}
 JSON = {"Content-Type": "application/json"}
 TEXT = {"Content-Type": "text/plain"}
 SIGNAL = "/v1/workflows/one/signals/release"
+QUERY = "/v1/workflows/one/queries/stage"
 ROUTE = "/v1/routes/order"
 
 
@@ -39,7 +40,12 @@ ROUTE = "/v1/routes/order"
         (START | {"version": "A" * 64}, "version"),
         (START | {"version": "a" * 63}, "version"),
         (START | {"version": "a" * 64 + "\n"}, "version"),
-        (START | {"id_conflict": "terminate_existing"}, "id_conflict"),
+        (START | {"id_conflict": "terminate"}, "id_conflict"),
+        (START | {"run_timeout_ms": 0}, "run_timeout_ms"),
+        (START | {"run_timeout_ms": limits.RUN_TIMEOUT_MS_MAX + 1}, "run_timeout_ms"),
+        (START | {"run_timeout_ms": "5"}, "run_timeout_ms"),
+        (START | {"run_timeout_ms": 5.0}, "run_timeout_ms"),
+        (START | {"run_timeout_ms": True}, "run_timeout_ms"),
         (START | {"wait": "later"}, "wait"),
         (START | {"wait": True}, "wait"),
         (START | {"wait_ms": "5"}, "wait_ms"),
@@ -138,6 +144,55 @@ async def test_a_body_that_is_not_the_json_it_must_be_is_refused(content: bytes,
         ("GET", "/v1/workflows/one/history?encoding=xml", {}, b"", "encoding"),
         ("GET", "/v1/workflows/one/result?wait_ms=5.0", {}, b"", "wait_ms"),
         ("GET", "/v1/workflows/one/result?wait_ms=60001", {}, b"", "wait_ms"),
+        ("POST", QUERY, TEXT, b"1", "Content-Type"),
+        ("POST", QUERY, {}, b"1", "Content-Type"),
+        ("POST", QUERY, JSON, b"NaN", "body"),
+        ("POST", QUERY, JSON, b"1 2", "body"),
+        ("POST", QUERY, JSON, b"\xff", "body"),
+        ("POST", QUERY, JSON, b"[" * 200 + b"]" * 200, "body"),
+        ("POST", QUERY, JSON, b"[" * 100_000, "body"),
+        ("POST", QUERY, JSON | {"Content-Encoding": "gzip"}, b"1", "Content-Encoding"),
+        ("POST", QUERY + f"?wait_ms={limits.QUERY_MS_MAX + 1}", JSON, b"", "wait_ms"),
+        ("POST", QUERY + "?wait_ms=soon", JSON, b"", "wait_ms"),
+        ("POST", QUERY + "?run_id=..", JSON, b"", "run_id"),
+        ("POST", QUERY + "?name=other", JSON, b"", "name"),
+        ("POST", QUERY + "?owner_epoch=0", JSON, b"", "owner_epoch"),
+        ("POST", "/v1/workflows/one/queries/%00", JSON, b"", "name"),
+        ("POST", "/v1/workflows/one/queries/%2E%2E", JSON, b"", "name"),
+        ("POST", "/v1/workflows/%C3/queries/stage", JSON, b"", "workflow_id"),
+        *(
+            ("POST", f"/v1/workflows/{workflow_id}/{verb}{query}", headers, content, field)
+            for verb in ("cancel", "terminate")
+            for workflow_id, query, headers, content, field in [
+                ("one", "", TEXT, b"{}", "Content-Type"),
+                ("one", "", {}, b"{}", "Content-Type"),
+                ("one", "", JSON, b"[]", "body"),
+                ("one", "", JSON, b"null", "body"),
+                ("one", "", JSON, b'"why"', "body"),
+                ("one", "", JSON, b'{"reason":"a"} x', "body"),
+                ("one", "", JSON, b'{"reason":"a","reason":"b"}', "reason"),
+                ("one", "", JSON, b'{"reason":5}', "reason"),
+                ("one", "", JSON, b'{"reason":' + b"9" * 5000 + b"}", "body"),
+                ("one", "", JSON, b'{"reason":["a"]}', "reason"),
+                ("one", "", JSON, b'{"reason":"a\\u0000b"}', "reason"),
+                ("one", "", JSON, b'{"reason":"\\u001b[31m"}', "reason"),
+                ("one", "", JSON, b'{"reason":"\\ud800"}', "reason"),
+                ("one", "", JSON, b'{"reason":"\xff"}', "body"),
+                ("one", "", JSON, b'{"why":"a"}', "why"),
+                ("one", "", JSON, b'{"reason":' + b"[" * 100_000, "body"),
+                ("one", "?reason=a", JSON, b"", "reason"),
+                ("one", "?namespace=%2E%2E", JSON, b"", "namespace"),
+                ("one", "?run_id=" + "0" * 33, JSON, b"", "run_id"),
+                ("%2E%2E", "", JSON, b"", "workflow_id"),
+                ("a%00", "", JSON, b"", "workflow_id"),
+                ("a%7F", "", JSON, b"", "workflow_id"),
+                ("%C0%AE", "", JSON, b"", "workflow_id"),
+                ("x" * 256, "", JSON, b"", "workflow_id"),
+                ("one", "", JSON | {"Idempotency-Key": "a\x00b"}, b"", "Idempotency-Key"),
+            ]
+        ),
+        ("DELETE", f"/v1/versions/{'a' * 64}?force=true", {}, b"", "force"),
+        ("DELETE", f"/v1/versions/{'a' * 64}?namespace=..", {}, b"", "namespace"),
     ],
 )
 async def test_bad_headers_queries_and_paths_are_refused(
@@ -171,6 +226,7 @@ async def check_refused(w: World, answer: httpx.Response, field: str) -> None:
     [
         ("/v1/workflows", limits.PAYLOAD_BYTES_MAX, b'{"workflow_type":"order","input":%s}'),
         (SIGNAL, limits.PAYLOAD_BYTES_MAX, b"%s"),
+        (QUERY, limits.PAYLOAD_BYTES_MAX, b"%s"),
     ],
 )
 async def test_a_payload_may_be_as_large_as_the_limit_and_not_larger(path: str, limit_bytes: int, template: bytes) -> None:
@@ -184,13 +240,14 @@ async def test_a_payload_may_be_as_large_as_the_limit_and_not_larger(path: str, 
         assert answer.json()["limit_bytes"] == limit_bytes
 
 
-async def test_a_body_without_end_is_given_up() -> None:
+@pytest.mark.parametrize("path", ["/v1/workflows", "/v1/workflows/one/cancel", "/v1/workflows/one/terminate", "/v1/drain"])
+async def test_a_body_without_end_is_given_up(path: str) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * limits.MIB
 
     async with world() as w:
-        answer = await w.http.post("/v1/workflows", content=endless(), headers=JSON)
+        answer = await w.http.post(path, content=endless(), headers=JSON)
         assert (answer.status_code, answer.json()["limit_bytes"]) == (413, JSON_BODY_BYTES_MAX)
 
 
@@ -205,11 +262,15 @@ async def test_a_stated_length_far_over_the_limit_is_refused_unread() -> None:
         assert (answer.status_code, answer.json()["limit_bytes"]) == (413, limits.ARCHIVE_BYTES_MAX)
 
 
+WORDS = ["v1", "workflows", "one", "signals", "queries", "cancel", "terminate", "routes", "versions", "drain", "result"]
+PARAMETERS = ["namespace", "run_id", "wait_ms", "limit", "cursor", "status", "started_after", "pins"]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    path=st.lists(st.one_of(st.sampled_from(["v1", "workflows", "one", "signals", "routes", "result"]), st.text())),
-    method=st.sampled_from(["GET", "POST", "PUT"]),
-    query=st.dictionaries(st.one_of(st.sampled_from(["namespace", "run_id", "wait_ms"]), st.text()), st.text(), max_size=3),
+    path=st.lists(st.one_of(st.sampled_from(WORDS), st.text())),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
+    query=st.dictionaries(st.one_of(st.sampled_from(PARAMETERS), st.text()), st.text(), max_size=3),
     content=st.one_of(st.binary(), st.sampled_from([b'{"workflow_type":"order"}', b"[]", b'{"version":1}'])),
     content_type=st.sampled_from(["application/json", "text/plain", "x", "application/zip"]),
 )

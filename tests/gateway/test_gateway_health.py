@@ -70,20 +70,30 @@ async def test_the_document_describes_every_call_with_its_problems() -> None:
             ("GET", "/v1/workflows/{workflow_id}"),
             ("GET", "/v1/workflows/{workflow_id}/history"),
             ("GET", "/v1/workflows/{workflow_id}/result"),
+            ("POST", "/v1/workflows/{workflow_id}/queries/{name}"),
+            ("POST", "/v1/workflows/{workflow_id}/cancel"),
+            ("POST", "/v1/workflows/{workflow_id}/terminate"),
+            ("GET", "/v1/workflows"),
+            ("DELETE", "/v1/versions/{version}"),
+            ("POST", "/v1/drain"),
             ("GET", "/healthz"),
             ("GET", "/readyz"),
+            ("GET", "/metrics"),
         }
         for (method, path), call in calls.items():
-            assert "422" not in call["responses"] or path == "/v1/packages"
+            assert "422" not in call["responses"] or path in {
+                "/v1/packages",
+                "/v1/workflows/{workflow_id}/queries/{name}",
+            }
             assert "application/problem+json" in call["responses"]["503"]["content"]
             names = {parameter["name"] for parameter in call.get("parameters", ())}
             assert (IDEMPOTENCY_KEY in names) == (method != "GET")
-            assert ("namespace" in names) == path.startswith("/v1")
+            assert ("namespace" in names) == (path.startswith("/v1") and path != "/v1/drain")
         start = calls["POST", "/v1/workflows"]["requestBody"]["content"]["application/json"]["schema"]
         schema = document["components"]["schemas"][start["$ref"].rpartition("/")[2]]
         assert schema["additionalProperties"] is False
         assert schema["required"] == ["workflow_type"]
-        assert schema["properties"]["id_conflict"]["enum"] == ["reject", "use_existing"]
+        assert schema["properties"]["id_conflict"]["enum"] == ["reject", "use_existing", "terminate_existing"]
         references = set(_references(document))
         assert references <= document["components"]["schemas"].keys()
 

@@ -21,6 +21,19 @@ EXPECTED: dict[str, tuple[int, dict[str, object]]] = {
     "already_started": (409, {"run_id": "b" * 32}),
     "closed": (409, {"run_status": "completed"}),
     "manifest_mismatch": (409, {"workflow_type": "order", "version": ROUTED}),
+    "route_active": (409, {"workflow_type": "order", "version": ROUTED}),
+    "version_pinned": (
+        409,
+        {
+            "workflow_type": "order",
+            "version": ROUTED,
+            "pins_total": 101,
+            "pins": [{"kind": "live_run", "workflow_id": "one", "run_id": "b" * 32}],
+        },
+    ),
+    "query_failed": (422, {}),
+    "query_timeout": (504, {}),
+    "shutting_down": (503, {}),
     "overloaded": (429, {}),
     "unavailable": (503, {}),
 }
@@ -80,7 +93,7 @@ def check_problem(answer: httpx.Response, code: str) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"], own_fields(answer.json())) == (status, code, with_key)
     assert answer.headers["Idempotency-Key"] == "key"
-    assert answer.headers.get("Retry-After") == ("1" if code == "overloaded" else None)
+    assert answer.headers.get("Retry-After") == ("1" if code in {"overloaded", "shutting_down"} else None)
 
 
 async def test_a_path_that_does_not_exist_is_not_found() -> None:
@@ -92,9 +105,15 @@ async def test_a_path_that_does_not_exist_is_not_found() -> None:
 
 async def test_a_method_that_a_path_does_not_take_names_those_it_does() -> None:
     async with world() as w:
-        answer = await w.http.delete("/v1/workflows")
-        assert (answer.status_code, answer.json()["code"]) == (405, METHOD_NOT_ALLOWED)
-        assert answer.headers["Allow"] == "POST"
+        for method, path, allowed in (
+            ("DELETE", "/v1/workflows", "GET, POST"),
+            ("GET", "/v1/workflows/one/cancel", "POST"),
+            ("POST", f"/v1/versions/{ROUTED}", "DELETE"),
+            ("OPTIONS", "/v1/drain", "POST"),
+        ):
+            answer = await w.http.request(method, path)
+            assert (answer.status_code, answer.json()["code"]) == (405, METHOD_NOT_ALLOWED)
+            assert answer.headers["Allow"] == allowed
 
 
 async def test_a_defect_says_nothing_but_that_it_is_one() -> None:

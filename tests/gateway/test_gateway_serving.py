@@ -1,6 +1,7 @@
 """The gateway on a real socket: stopping lets running requests finish, a port that is taken is said clearly."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -86,6 +87,92 @@ async def test_a_body_far_too_large_gets_its_answer_through_a_socket() -> None:
         headers = {"Content-Type": "application/json"}
         answer = await http.post("/v1/workflows", content=b"x" * (4 * limits.MIB), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /v1/work\x00flows HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"BREW /v1/workflows HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Name: a\x00b\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX Name: a\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * limits.HTTP_HEAD_BYTES_MAX + b"\r\n\r\n",
+        b"POST /v1/drain HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /v1/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/drain HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_with_a_problem_and_disturbs_nobody(sent: bytes) -> None:
+    async with world() as w, serving_on_a_socket(w, asyncio.Event()) as http:
+        answer = await spoken(http, sent)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"application/problem+json" in head
+        assert json.loads(body)["code"] == "invalid_argument"
+        assert json.loads(body)["field"]
+        assert not w.gateway.drain.is_on
+        assert (await http.get("/healthz")).json() == {"alive": True}
+
+
+async def spoken(http: httpx.AsyncClient, sent: bytes) -> bytes:
+    """Send this and read until the other side closes."""
+    reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+    try:
+        writer.write(sent)
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "endless"),
+    [
+        (b"GET /", b"a"),
+        (b"GET /healthz HTTP/1.1\r\nX-Long: ", b"a"),
+        (b"GET /healthz HTTP/1.1\r\n", b"X-Many: 1\r\n"),
+        (b"POST /v1/drain HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ", b"a"),
+    ],
+)
+async def test_a_head_without_end_is_given_up(begin: bytes, endless: bytes) -> None:
+    async with world() as w, serving_on_a_socket(w, asyncio.Event()) as http:
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        sent = 0
+        try:
+            writer.write(begin)
+            while sent < 64 * limits.MIB:
+                writer.write(endless * 10_000)
+                await writer.drain()
+                sent += len(endless) * 10_000
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+        assert sent < 64 * limits.MIB
+        del reader
+        assert (await http.get("/healthz")).json() == {"alive": True}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_answers_come_whole_and_in_order_on_one_connection(method: str) -> None:
+    async with world() as w, serving_on_a_socket(w, asyncio.Event()) as http:
+        request = f"{method} /nothing HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        answer = await spoken(http, request * 3 + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 404") == 3
+        assert answer.count(b"HTTP/1.1 200") == 1
+        assert answer.endswith(b'{"alive":true}')
+
+
+async def test_a_long_answer_comes_whole_through_a_socket() -> None:
+    content = bytes(range(256)) * 40_000
+
+    async def long(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=content)
+
+    async with world() as w, serving_on_a_socket(w, asyncio.Event()) as http:
+        w.executors.listening["executor-1:1000"] = long
+        assert (await http.get("/v1/workflows/one/history")).content == content
 
 
 def test_an_address_that_is_taken_is_named() -> None:

@@ -58,7 +58,7 @@ async def test_a_repeated_signal_is_received_once() -> None:
         await started(w)
         answers = [await w.http.post(SIGNAL, headers={"Idempotency-Key": "key"}) for _ in range(2)]
         assert answers[0].json() == answers[1].json()
-        assert len(w.executor.runs[b"default/one"].signals) == 1
+        assert len(w.executor.runs[b"default/one"].inputs) == 1
 
 
 async def test_the_run_may_be_named() -> None:

@@ -151,7 +151,7 @@ async def test_a_key_of_another_call_is_refused_naming_the_header() -> None:
         await w.http.post("/v1/workflows", json=START | {"workflow_id": "one"}, headers=key)
         refused = await w.http.post("/v1/workflows/one/signals/release", headers=key)
         assert (refused.status_code, refused.json()["field"]) == (400, "Idempotency-Key")
-        assert w.executor.runs[b"default/one"].signals == []
+        assert w.executor.runs[b"default/one"].inputs == []
 
 
 async def test_a_key_counts_within_its_workflow_id() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from aion_common.records.replies import Rejection, RejectionCode
+from aion_common.records.replies import Pin, Rejection, RejectionCode
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:aion:problem:"
@@ -43,6 +43,13 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = MappingProxyType(
         RejectionCode.ALREADY_STARTED: _kind(409, "A run of this workflow id is open", "run_id"),
         RejectionCode.CLOSED: _kind(409, "The run is closed", "run_status"),
         RejectionCode.MANIFEST_MISMATCH: _kind(409, "The version is loaded with another manifest", "workflow_type", "version"),
+        RejectionCode.ROUTE_ACTIVE: _kind(409, "New starts are routed to the version", "workflow_type", "version"),
+        RejectionCode.VERSION_PINNED: _kind(
+            409, "Something still needs the version", "workflow_type", "version", "pins_total", "pins"
+        ),
+        RejectionCode.QUERY_FAILED: _kind(422, "The query failed"),
+        RejectionCode.QUERY_TIMEOUT: _kind(504, "The query was not answered in time"),
+        RejectionCode.SHUTTING_DOWN: _kind(503, "No new work is taken here, repeat it elsewhere or later"),
         RejectionCode.OVERLOADED: _kind(429, "Too much at once"),
         RejectionCode.UNAVAILABLE: _kind(503, "Unavailable, safe to repeat", "idempotency_key", "reasons"),
         WRONG_OWNER: _kind(421, "Another executor owns the partition"),
@@ -63,10 +70,16 @@ def problem_of(rejection: Rejection) -> tuple[int, dict[str, object]]:
         "limit_bytes": rejection.limit_bytes,
         "workflow_type": rejection.workflow_type,
         "version": rejection.version,
+        "pins_total": rejection.pins_total,
+        "pins": None if rejection.pins is None else [_pin(pin) for pin in rejection.pins],
     }
     defined = PROBLEM_KINDS[rejection.code].fields
     known = {name: value for name, value in fields.items() if name in defined and value is not None}
     return problem(rejection.code, rejection.reason, **known)
+
+
+def _pin(pin: Pin) -> dict[str, str]:
+    return {"kind": str(pin.kind), "workflow_id": pin.workflow_id, "run_id": pin.run_id}
 
 
 def problem(code: str, detail: str, **fields: object) -> tuple[int, dict[str, object]]:

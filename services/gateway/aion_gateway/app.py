@@ -1,6 +1,7 @@
 """The gateway as a process: connects, verifies the cluster, serves HTTP until it is told to stop."""
 
 import asyncio
+import socket
 
 import httpx
 from fastapi import FastAPI
@@ -12,7 +13,7 @@ from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_common.settings import Settings
 from aion_gateway.gateway import Gateway, Surroundings, open_gateway
-from aion_gateway.http import health, openapi, packages, problems, signals, workflows
+from aion_gateway.http import ends, health, lists, openapi, packages, problems, queries, signals, starts, workflows
 from aion_gateway.http.edge import edge
 
 API_VERSION = "1"
@@ -31,15 +32,16 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     app.add_middleware(edge, in_flight_max=gateway.around.in_flight_max)
-    for noun in (packages, workflows, signals, health):
-        app.include_router(noun.router)
+    for noun in (starts, workflows, lists, signals, queries, ends, packages, health):
+        app.router.routes.extend(noun.router.routes)
     problems.install(app)
     openapi.install(app)
     return app
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway until `stop` is set; requests that run then have limits.HTTP_STOP_MS to finish.
+    """Run the gateway until `stop` is set; then it drains for limits.DRAIN_MS_MIN, if it has not done so already, and requests
+    that run after that have limits.HTTP_STOP_MS to finish.
 
     Raises WrongCluster, Unavailable (at start), and AionError if the address cannot be listened on.
     """
@@ -53,9 +55,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             )
             with listening(settings.http_host, settings.http_port) as (listener, _):
                 async with open_gateway(around) as gateway:
-                    await serve_http(create_app(gateway), listener, stop)
+                    await serve_until_drained(gateway, listener, stop)
     finally:
         await log.close()
+
+
+async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until the gateway was told to stop and whoever routes to it could notice that it drains."""
+    drained = asyncio.Event()
+
+    async def drain() -> None:
+        await stop.wait()
+        await gateway.drain.lasted(limits.DRAIN_MS_MIN)
+        drained.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(drain(), name="drain")
+        await serve_http(create_app(gateway), listener, drained)
 
 
 def owners_client() -> httpx.AsyncClient:

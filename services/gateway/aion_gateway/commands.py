@@ -1,7 +1,8 @@
 """Sends wishes to `aion.commands` and `aion.catalog.commands` and waits for their answers.
 
 A repeat with the same command id is harmless: it is decided once and gets the first answer. So whatever goes wrong on the
-way is one thing for the caller: Unavailable, outcome unknown, safe to repeat.
+way is one thing for the caller: Unavailable, outcome unknown, safe to repeat. While the gateway drains, new work is refused
+here, before anything is sent.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from aion_common.kafka.api import Sender
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogCommand, CatalogCommandBody
-from aion_common.records.commands import Command, CommandBody
+from aion_common.records.commands import Command, CommandBody, StartRun
 from aion_common.records.replies import Answer
 from aion_common.wire import encode
+from aion_gateway.drain import Drain
 from aion_gateway.replies import Replies
 
 
@@ -26,6 +28,7 @@ class Commands:
     sender: Sender
     topics: Topics
     replies: Replies
+    drain: Drain
     partitions: int
     reply_wait_ms: int
 
@@ -36,7 +39,10 @@ class Commands:
     async def ask_owner(
         self, command_id: CommandId, namespace: Namespace, workflow_id: WorkflowId, body: CommandBody
     ) -> Answer:
-        """Send a command about a workflow id to its partition and wait for the answer. Raises Unavailable, KeyReused."""
+        """Send a command about a workflow id to its partition and wait for the answer. Raises Unavailable, KeyReused, and of a
+        start ShuttingDown."""
+        if isinstance(body, StartRun):
+            self.drain.refuse_new_work()
         key = workflow_key(namespace, workflow_id)
         command = Command(
             command_id=command_id,
@@ -48,7 +54,8 @@ class Commands:
         return await self._ask(self.topics.commands, partition_of(key, self.partitions), key, command)
 
     async def ask_catalog(self, command_id: CommandId, namespace: Namespace, body: CatalogCommandBody) -> Answer:
-        """Send a command to the catalog and wait for the answer. Raises Unavailable, KeyReused."""
+        """Send a command to the catalog and wait for the answer. Raises Unavailable, KeyReused, ShuttingDown."""
+        self.drain.refuse_new_work()
         command = CatalogCommand(command_id=command_id, namespace=namespace, reply_partition=self.replies.partition, body=body)
         return await self._ask(self.topics.catalog_commands, 0, None, command)
 

@@ -11,6 +11,7 @@ from aion_common import limits
 from aion_common.kafka.api import Log, Sender
 from aion_common.kafka.topics import Topics
 from aion_gateway.commands import Commands
+from aion_gateway.drain import Drain
 from aion_gateway.owners import Owners
 from aion_gateway.replies import Replies
 from aion_gateway.versions import Versions
@@ -36,6 +37,7 @@ class Gateway:
     around: Surroundings
     sender: Sender
     replies: Replies
+    drain: Drain
     commands: Commands
     owners: Owners
     versions: Versions
@@ -48,10 +50,12 @@ async def open_gateway(around: Surroundings) -> AsyncIterator[Gateway]:
     log, topics = around.log, around.topics
     sender = await log.sender()
     replies = Replies(log, topics, around.gateway_id)
+    drain = Drain()
     commands = Commands(
         sender=sender,
         topics=topics,
         replies=replies,
+        drain=drain,
         partitions=around.partitions,
         reply_wait_ms=around.reply_wait_ms,
     )
@@ -64,7 +68,15 @@ async def open_gateway(around: Surroundings) -> AsyncIterator[Gateway]:
                 followers.create_task(owners.run(), name="follow-owners"),
                 followers.create_task(versions.run(), name="follow-versions"),
             ]
-            yield Gateway(around=around, sender=sender, replies=replies, commands=commands, owners=owners, versions=versions)
+            yield Gateway(
+                around=around,
+                sender=sender,
+                replies=replies,
+                drain=drain,
+                commands=commands,
+                owners=owners,
+                versions=versions,
+            )
             for task in following:
                 task.cancel()
     finally:

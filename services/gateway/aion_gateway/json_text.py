@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from types import MappingProxyType
 
 from aion_common import limits
@@ -88,11 +89,17 @@ def known_members_of(body: bytes, *, exact: Collection[str]) -> dict[str, object
 
 def object_text(members: Mapping[str, object]) -> bytes:
     """A JSON object with these members in their order; JsonText values stand as they are."""
-    return ("{" + ",".join(f"{json.dumps(name)}:{_value_text(value)}" for name, value in members.items()) + "}").encode()
+    return ("{" + ",".join(f"{encode_basestring(name)}:{_value_text(value)}" for name, value in members.items()) + "}").encode()
 
 
 def _value_text(value: object) -> str:
-    return value.text if isinstance(value, JsonText) else json.dumps(value, ensure_ascii=False)
+    match value:
+        case JsonText():
+            return value.text
+        case str():
+            return encode_basestring(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 def _text_of(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """Who owns a partition, and how to ask: the newest owner epoch in `aion.owners`, and HTTP to its address.
 
-Everything asked here is a read, so a try that failed in whatever way is followed by another one, to whoever is the owner
-then, until the time is up. A newer owner ends a try at once: the old one may hang.
+Everything asked here is a read (queries are, too), so a try that failed in whatever way is followed by another one, to
+whoever is the owner then, until the time is up. A newer owner ends a try at once: the old one may hang.
 """
 
 import asyncio
@@ -18,13 +18,15 @@ from aion_common import limits
 from aion_common.errors import Unavailable
 from aion_common.kafka.api import Log
 from aion_common.kafka.topics import Topics
+from aion_common.problems import PROBLEM_JSON
 from aion_common.records.owners import Owner
 from aion_gateway.tail import Place, Tail
 
 logger = structlog.get_logger()
 
 _TRY_AGAIN = frozenset({421, 502, 503, 504})
-"""Statuses that say nothing about the run: another owner, or the same one a moment later, will do better."""
+"""Statuses that say nothing about the run: another owner, or the same one a moment later, will do better. But a problem with
+504 is an owner's own: a query was not answered in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,13 @@ class OwnerAnswer:
     status: int
     content_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    what: str
+    query: Mapping[str, str]
+    body: bytes | None
 
 
 class Readiness(BaseModel):
@@ -61,11 +70,15 @@ class Owners:
         """The owner with the newest epoch known; None while there was none ever."""
         return self._newest.get(partition)
 
-    async def ask(self, partition: int, what: str, query: Mapping[str, str], *, wait_ms: int | None = None) -> OwnerAnswer:
-        """Ask the owner `GET /partitions/<partition>/<what>?<query>` and return its answer, refusals included.
+    async def ask(
+        self, partition: int, what: str, query: Mapping[str, str], *, wait_ms: int | None = None, body: bytes | None = None
+    ) -> OwnerAnswer:
+        """Ask the owner `GET /partitions/<partition>/<what>?<query>`, or with a body `POST`, and return its answer, refusals
+        included.
 
-        With `wait_ms` the owner is asked to wait so long for what is asked; the query gets what is left of it at each
-        try. Raises Unavailable when no owner answered within limits.REPLY_WAIT_MS beyond the wait.
+        With `wait_ms` the owner is asked to wait so long for what is asked; a GET gets what is left of it at each try, a
+        POST all of it, because a run that is asked needs the time. Raises Unavailable when no owner answered within
+        limits.REPLY_WAIT_MS beyond the wait.
         """
         loop = asyncio.get_running_loop()
         wait_until = loop.time() + (wait_ms or 0) / 1000
@@ -73,11 +86,11 @@ class Owners:
         pause_ms = limits.OWNER_RETRY_MIN_MS
         while True:
             owner = self._newest.get(partition)
-            left_ms = max(0, round((wait_until - loop.time()) * 1000))
             if owner is not None:
+                left_ms = max(0, round((wait_until - loop.time()) * 1000)) if body is None else wait_ms or 0
                 asked = query if wait_ms is None else {**query, "wait_ms": str(left_ms)}
                 until = min(deadline, loop.time() + (left_ms + limits.OWNER_HTTP_MS) / 1000)
-                answer = await self._try(owner, what, asked, until)
+                answer = await self._try(owner, _Question(what=what, query=asked, body=body), until)
                 if answer is not None:
                     return answer
             if loop.time() >= deadline:
@@ -85,6 +98,26 @@ class Owners:
             if self._newest.get(partition) == owner:
                 await self._pause(min(loop.time() + pause_ms / 1000, deadline))
                 pause_ms = min(pause_ms * 2, limits.OWNER_RETRY_MAX_MS)
+
+    async def ask_each(self, what: str, queries: Mapping[int, Mapping[str, str]]) -> Mapping[int, bytes]:
+        """Ask the owners of several partitions at once; partition -> query. Their answers; raises Unavailable when one of them
+        gave none, or a refusal."""
+
+        async def ask(partition: int, query: Mapping[str, str]) -> bytes:
+            answer = await self.ask(partition, what, query)
+            if answer.status != httpx.codes.OK:
+                raise Unavailable(f"the owner of partition {partition} answers {answer.status} when asked for its {what}")
+            return answer.body
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = {
+                    partition: group.create_task(ask(partition, query), name=f"{what}-{partition}")
+                    for partition, query in queries.items()
+                }
+        except* Unavailable as unavailable:
+            raise Unavailable(str(unavailable.exceptions[0])) from unavailable
+        return {partition: task.result() for partition, task in asked.items()}
 
     async def readiness(self, address: str) -> Readiness:
         """What the executor at the address says of itself. Raises Unavailable."""
@@ -97,18 +130,21 @@ class Owners:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError) as error:
             raise Unavailable(f"the executor at {address} does not answer") from error
 
-    async def _try(self, owner: Owner, what: str, query: Mapping[str, str], until: float) -> OwnerAnswer | None:
-        url = f"http://{owner.address}/partitions/{owner.partition}/{what}"
+    async def _try(self, owner: Owner, question: _Question, until: float) -> OwnerAnswer | None:
+        url = f"http://{owner.address}/partitions/{owner.partition}/{question.what}"
+        method = "GET" if question.body is None else "POST"
+        params = {**question.query, "owner_epoch": str(owner.owner_epoch)}
         try:
             async with asyncio.timeout_at(until) as scope:
                 with self._interruptible(owner.partition, scope):
-                    response = await self._client.get(url, params={**query, "owner_epoch": str(owner.owner_epoch)})
+                    response = await self._client.request(method, url, params=params, content=question.body)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             logger.info("owner did not answer", partition=owner.partition, address=owner.address, reason=repr(error))
             return None
-        if response.status_code in _TRY_AGAIN:
-            return None
         content_type = response.headers.get("content-type", "application/octet-stream")
+        is_problem_of_query = response.status_code == httpx.codes.GATEWAY_TIMEOUT and content_type == PROBLEM_JSON
+        if response.status_code in _TRY_AGAIN and not is_problem_of_query:
+            return None
         return OwnerAnswer(status=response.status_code, content_type=content_type, body=response.content)
 
     @contextmanager

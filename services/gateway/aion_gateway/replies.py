@@ -15,6 +15,7 @@ from aion_common.ids import CommandId
 from aion_common.kafka.api import Log
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import REPLY_PARTITIONS, Topics
+from aion_common.metrics import ANSWERS_AWAITED
 from aion_common.records.replies import Answer, Reply
 from aion_gateway.tail import Place, Tail
 
@@ -53,6 +54,7 @@ class Replies:
         if expected is None:
             expected = _Expected(subject=subject, answer=asyncio.get_running_loop().create_future())
             self._expected[command_id] = expected
+            ANSWERS_AWAITED.inc()
         if expected.subject != subject:
             raise KeyReused("another call with this key is being served now")
         expected.waiting += 1
@@ -62,9 +64,12 @@ class Replies:
             expected.waiting -= 1
             if not expected.waiting and self._expected.get(command_id) is expected:
                 del self._expected[command_id]
+                ANSWERS_AWAITED.dec()
 
     def _take(self, record: object) -> None:
         if isinstance(record, Reply):
             expected = self._expected.pop(record.command_id, None)
-            if expected is not None and not expected.answer.done():
-                expected.answer.set_result(record.answer)
+            if expected is not None:
+                ANSWERS_AWAITED.dec()
+                if not expected.answer.done():
+                    expected.answer.set_result(record.answer)

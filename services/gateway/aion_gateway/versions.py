@@ -13,7 +13,7 @@ from aion_common.errors import Unavailable
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.kafka.api import Log
 from aion_common.kafka.topics import Topics
-from aion_common.records.catalog import CatalogRecord, TypesRouted, VersionLoaded
+from aion_common.records.catalog import CatalogRecord, TypesRouted, VersionLoaded, VersionRemoved
 from aion_gateway.tail import Place, Tail
 
 
@@ -69,5 +69,7 @@ class Versions:
             case TypesRouted() as routed:
                 for workflow_type in routed.types:
                     self._routed[routed.namespace, workflow_type] = routed.version
+            case VersionRemoved() as removed:
+                self._loaded.get(removed.namespace, {}).pop(removed.version, None)
             case _:
                 pass

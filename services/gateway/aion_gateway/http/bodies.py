@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from aion_common import limits
 from aion_common.records.common import JSON
@@ -47,7 +48,22 @@ async def json_body(request: Request, model: type[Model], *, exact: Collection[s
     Raises Refused, BadJson."""
     if content_type_of(request) != JSON:
         raise invalid("Content-Type", f"must be {JSON}")
-    members = members_of(await read_body(request, JSON_BODY_BYTES_MAX), exact=exact)
+    return _parsed(await read_body(request, JSON_BODY_BYTES_MAX), model, exact)
+
+
+async def json_body_if_any(request: Request, model: type[Model]) -> Model:
+    """As `json_body`, of a model without required members: an absent body is an empty object. Raises Refused, BadJson."""
+    content_type = content_type_of(request)
+    body = await read_body(request, JSON_BODY_BYTES_MAX)
+    if not body:
+        return model()
+    if content_type != JSON:
+        raise invalid("Content-Type", f"must be {JSON}")
+    return _parsed(body, model, ())
+
+
+def _parsed(body: bytes, model: type[Model], exact: Collection[str]) -> Model:
+    members = members_of(body, exact=exact)
     try:
         return model.model_validate(members)
     except ValidationError as error:
@@ -68,22 +84,26 @@ async def pieces(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
     if stated.isdecimal() and int(stated) > limit_bytes + limits.BODY_DRAINED_BYTES_MAX:
         raise too_large(limit_bytes)
     taken = 0
-    arriving = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(limits.BODY_IDLE_MS / 1000):
-                piece = await anext(arriving, None)
-        except TimeoutError as error:
-            raise invalid("body", f"nothing of it came for {limits.BODY_IDLE_MS} ms") from error
-        if piece is None:
-            break
+    is_more = True
+    while is_more and taken <= limit_bytes + limits.BODY_DRAINED_BYTES_MAX:
+        piece, is_more = await _next_piece(request)
         taken += len(piece)
-        if taken <= limit_bytes:
+        if piece and taken <= limit_bytes:
             yield piece
-        elif taken > limit_bytes + limits.BODY_DRAINED_BYTES_MAX:
-            break
     if taken > limit_bytes:
         raise too_large(limit_bytes)
+
+
+async def _next_piece(request: Request) -> tuple[bytes, bool]:
+    """What has come of the body, and whether more follows. Raises Refused when nothing comes, ClientDisconnect."""
+    try:
+        async with asyncio.timeout(limits.BODY_IDLE_MS / 1000):
+            message = await request.receive()
+    except TimeoutError as error:
+        raise invalid("body", f"nothing of it came for {limits.BODY_IDLE_MS} ms") from error
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def too_large(limit_bytes: int) -> Refused:

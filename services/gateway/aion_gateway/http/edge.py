@@ -1,4 +1,5 @@
-"""The outermost layer, before any route: limit of requests at once, idempotency key, query and path as they really are.
+"""The outermost layer, before any route: limit of requests at once, idempotency key, query and path as they really are; and
+what is counted of every request.
 
 A plain ASGI function, because it must see the raw bytes: frameworks replace what is not UTF-8, and two ids must never
 become one.
@@ -6,23 +7,27 @@ become one.
 
 import secrets
 from collections import Counter
+from time import perf_counter
 from urllib.parse import parse_qsl
 
 from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aion_common.metrics import HTTP_IN_FLIGHT, HTTP_OVERLOADED
 from aion_common.records.replies import RejectionCode
+from aion_gateway.http.counting import count
 from aion_gateway.http.fields import printable
 from aion_gateway.http.problems import IDEMPOTENCY_KEY, Refused, invalid, problem_response, refused
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-ALWAYS_SERVED = frozenset({"/healthz", "/readyz"})
+ALWAYS_SERVED = frozenset({b"/healthz", b"/readyz", b"/metrics"})
 QUERY_FIELDS_MAX = 20
 _KEY_HEADER = IDEMPOTENCY_KEY.lower().encode()
 
 
 def edge(app: ASGIApp, /, in_flight_max: int) -> ASGIApp:
-    """The app behind the edge. More than `in_flight_max` requests at once are `overloaded`; health checks never are."""
+    """The app behind the edge. More than `in_flight_max` requests at once are `overloaded`; those that must work when
+    everything else does not never are."""
     in_flight = 0
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,37 +35,57 @@ def edge(app: ASGIApp, /, in_flight_max: int) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        is_counted = scope["path"] not in ALWAYS_SERVED
-        in_flight += is_counted
+        began = perf_counter()
+        exchange = _Exchange(send)
+        is_limited = scope["raw_path"] not in ALWAYS_SERVED
+        in_flight += is_limited
+        HTTP_IN_FLIGHT.inc()
         try:
-            await _serve(scope, receive, send, None if is_counted and in_flight > in_flight_max else app)
+            await _serve(scope, receive, exchange, None if is_limited and in_flight > in_flight_max else app)
         finally:
-            in_flight -= is_counted
+            in_flight -= is_limited
+            HTTP_IN_FLIGHT.dec()
+            count(scope, exchange.status, perf_counter() - began)
 
     return guarded
 
 
-async def _serve(scope: Scope, receive: Receive, send: Send, app: ASGIApp | None) -> None:
+class _Exchange:
+    """A request's way back: `send` adds the key, once there is one, and keeps the status of the answer; until there is an
+    answer, that of a defect, which is answered further out."""
+
+    __slots__ = ("_send", "key", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.key: str | None = None
+        self.status = 500
+
+    async def send(self, message: Message) -> None:
+        """See ASGI."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.key is not None:
+                message = {**message, "headers": [*message.get("headers", ()), (_KEY_HEADER, self.key.encode())]}
+        await self._send(message)
+
+
+async def _serve(scope: Scope, receive: Receive, exchange: _Exchange, app: ASGIApp | None) -> None:
     """Serve one request; without an app it is refused, there being too many."""
-    key = None
-
-    async def send_with_key(message: Message) -> None:
-        if key is not None and message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), (_KEY_HEADER, key.encode())]}
-        await send(message)
-
     try:
         if scope["method"] in MUTATING:
-            key = _key_of(scope)
-            scope.setdefault("state", {})["idempotency_key"] = key
-        _check_query(scope["query_string"])
+            exchange.key = _key_of(scope)
+            scope.setdefault("state", {})["idempotency_key"] = exchange.key
+        if scope["query_string"]:
+            _check_query(scope["query_string"])
         if app is None:
+            HTTP_OVERLOADED.inc()
             raise refused(RejectionCode.OVERLOADED, "too many requests are being served, try again in a moment")
     except Refused as refusal:
-        await problem_response(refusal, key)(scope, receive, send_with_key)
+        await problem_response(refusal, exchange.key)(scope, receive, exchange.send)
         return
     scope["path"] = scope["raw_path"].decode("ascii")
-    await app(scope, receive, send_with_key)
+    await app(scope, receive, exchange.send)
 
 
 def _key_of(scope: Scope) -> str:

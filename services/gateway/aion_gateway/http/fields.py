@@ -15,10 +15,13 @@ from pydantic_core import PydanticCustomError
 from aion_common import limits
 from aion_common.ids import CommandId, Namespace, WorkflowId, http_command_id
 from aion_gateway.gateway import Gateway
+from aion_gateway.listing import Position, position_of_cursor
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RELATIVE = frozenset({".", ".."})
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
+
+_LINE_BREAKS = re.compile(r"[\t\r\n]")
 
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -43,6 +46,30 @@ def name_of(text: str) -> str:
     if text in _RELATIVE:
         raise PydanticCustomError("relative", "must not be '.' or '..', which clients and proxies resolve in paths")
     return printable(text)
+
+
+def sentence(text: str) -> str:
+    """The text, if it may be the reason of something, for people; else a validation error."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise PydanticCustomError("not_utf8", "must be UTF-8") from None
+    if size > limits.REASON_BYTES_MAX:
+        raise PydanticCustomError(
+            "size",
+            "must have at most {bytes_max} bytes of UTF-8, has {size}",
+            {"bytes_max": limits.REASON_BYTES_MAX, "size": size},
+        )
+    if not _LINE_BREAKS.sub("", text).isprintable():
+        raise PydanticCustomError("not_printable", "must hold nothing but printable characters, tabs and line breaks")
+    return text
+
+
+def _cursor(text: str) -> Position:
+    position = position_of_cursor(text)
+    if position is None:
+        raise PydanticCustomError("no_cursor", "must be the next_cursor of an earlier answer")
+    return position
 
 
 def _segment(text: str) -> str:
@@ -73,8 +100,15 @@ WaitMs = Annotated[int, Field(ge=0, le=limits.WAIT_MS_MAX)]
 QueryWaitMs = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=limits.WAIT_MS_MAX)]
 QuerySeq = Annotated[int, BeforeValidator(_decimal), Field(ge=1)]
 QueryLimit = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=limits.HISTORY_EVENTS_MAX)]
+RunTimeoutMs = Annotated[int, Field(ge=1, le=limits.RUN_TIMEOUT_MS_MAX)]
+Reason = Annotated[str, AfterValidator(sentence), Field(max_length=limits.REASON_BYTES_MAX)]
+QueryAnswerMs = Annotated[int, BeforeValidator(_decimal), Field(ge=0, le=limits.QUERY_MS_MAX)]
+QueryTime = Annotated[int, BeforeValidator(_decimal), Field(ge=0)]
+QueryRuns = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=limits.LIST_PAGE_MAX)]
+QueryCursor = Annotated[Position, BeforeValidator(_cursor, json_schema_input_type=str)]
 
 PathName = Annotated[str, BeforeValidator(_segment), AfterValidator(name_of), Path()]
+PathVersion = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Path()]
 
 
 def gateway_of(request: Request) -> Gateway:

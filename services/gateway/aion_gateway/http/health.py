@@ -1,11 +1,16 @@
-"""Is the process alive, and would a start work? For supervisors and load balancers."""
+"""The process itself: is it alive, would a start work, what has it done, and: take no new work any more."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from aion_common.exposition import metrics_response
 from aion_common.records.replies import RejectionCode
+from aion_gateway.http.bodies import json_body_if_any
 from aion_gateway.http.fields import gateway_of
-from aion_gateway.http.models import Alive, Ready
-from aion_gateway.http.openapi import problems
+from aion_gateway.http.models import Alive, Draining, NoQuery, Nothing, Ready
+from aion_gateway.http.openapi import described_json, problems
 from aion_gateway.http.problems import refused
 from aion_gateway.readiness import reasons_not_ready
 
@@ -23,12 +28,34 @@ async def alive(request: Request) -> Alive:
     return Alive()
 
 
-@router.get("/readyz", response_model=Ready, responses=problems())
+@router.get("/readyz", response_model=Ready, responses=problems(RejectionCode.SHUTTING_DOWN))
 async def ready(request: Request) -> Ready:
     """200 only when a start would work now, whatever its workflow id."""
     gateway = gateway_of(request)
+    gateway.drain.refuse_new_work()
     partitions = gateway.around.partitions
     reasons = await reasons_not_ready(gateway.around.log, gateway.replies, gateway.owners, partitions)
     if reasons:
         raise refused(RejectionCode.UNAVAILABLE, "a start would not work now", reasons=list(reasons))
     return Ready(partitions=partitions)
+
+
+@router.post(
+    "/v1/drain",
+    status_code=202,
+    response_model=Draining,
+    responses=problems(RejectionCode.PAYLOAD_TOO_LARGE),
+    openapi_extra=described_json(Nothing, required=False),
+)
+async def drain(request: Request, query: Annotated[NoQuery, Query()]) -> Draining:
+    """Refuse deploys, routes, unloads and starts from now on, until the process is replaced. Everything else goes on."""
+    del query
+    await json_body_if_any(request, Nothing)
+    gateway_of(request).drain.begin()
+    return Draining()
+
+
+@router.get("/metrics", response_class=Response, responses=problems() | {200: {"content": {"text/plain": {}}}})
+async def metrics() -> Response:
+    """What this process has counted, as Prometheus reads it."""
+    return metrics_response()

@@ -11,20 +11,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from aion_common import limits
+from aion_gateway.everywhere import PinCounts
 from aion_gateway.http.fields import (
     Name,
     NamespaceText,
+    QueryAnswerMs,
+    QueryCursor,
     QueryLimit,
+    QueryRuns,
     QuerySeq,
+    QueryTime,
     QueryWaitMs,
+    Reason,
     RunIdText,
+    RunTimeoutMs,
     VersionText,
     WaitMs,
 )
+from aion_gateway.listing import ListedRun
 
 _BODY = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
 _QUERY = ConfigDict(extra="forbid")
 _ANSWER = ConfigDict(frozen=True)
+
+Status = Literal["running", "blocked", "completed", "failed", "cancelled", "terminated", "timed_out"]
+
+
+class NoQuery(BaseModel):
+    """The query of calls that take none."""
+
+    model_config = _QUERY
 
 
 class NamespaceQuery(BaseModel):
@@ -40,6 +56,20 @@ class VersionsQuery(BaseModel):
     model_config = _QUERY
     namespace: NamespaceText = "default"
     workflow_type: Name | None = None
+    pins: Literal["true", "false"] = Field(default="false", description="Whether to count what pins each version.")
+
+
+class ListQuery(BaseModel):
+    """Which runs: those that agree with everything that is given. `cursor`: the `next_cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    namespace: NamespaceText = "default"
+    workflow_type: Name | None = None
+    status: Status | None = None
+    version: VersionText | None = None
+    started_after: QueryTime | None = None
+    limit: QueryRuns = limits.LIST_PAGE_RUNS
+    cursor: QueryCursor | None = None
 
 
 class RunQuery(BaseModel):
@@ -70,6 +100,15 @@ class ResultQuery(BaseModel):
     wait_ms: QueryWaitMs = 0
 
 
+class AnswerQuery(BaseModel):
+    """Which run is asked, and how long it may take to answer."""
+
+    model_config = _QUERY
+    namespace: NamespaceText = "default"
+    run_id: RunIdText | None = None
+    wait_ms: QueryAnswerMs = limits.QUERY_MS_MAX
+
+
 class StartWorkflow(BaseModel):
     """A start. Without `version` the routed one; without `workflow_id` one that follows from the idempotency key."""
 
@@ -78,8 +117,11 @@ class StartWorkflow(BaseModel):
     workflow_id: Name | None = None
     input: Any = Field(default=None, description=f"Any JSON value, at most {limits.PAYLOAD_BYTES_MAX} bytes of text.")
     version: VersionText | None = None
-    id_conflict: Literal["reject", "use_existing"] = Field(
+    id_conflict: Literal["reject", "use_existing", "terminate_existing"] = Field(
         default="reject", description="What this start means while another run of the workflow id is open."
+    )
+    run_timeout_ms: RunTimeoutMs | None = Field(
+        default=None, description="The run is ended when it is open for longer; when absent, the package decides."
     )
     wait: Literal["accepted", "closed"] = "accepted"
     wait_ms: WaitMs = Field(default=limits.REPLY_WAIT_MS, description="Longest wait for the result; only with `wait: closed`.")
@@ -91,6 +133,19 @@ class StartWorkflow(BaseModel):
         if before.data.get("wait") == "accepted":
             raise PydanticCustomError("no_wait", "is taken only together with wait: closed")
         return wait_ms
+
+
+class EndRun(BaseModel):
+    """Why a run shall end; for people."""
+
+    model_config = _BODY
+    reason: Reason | None = None
+
+
+class Nothing(BaseModel):
+    """The body of calls that need none."""
+
+    model_config = _BODY
 
 
 class RouteTo(BaseModel):
@@ -116,13 +171,22 @@ class StartedWorkflow(BaseModel):
     workflow_id: str
     run_id: str
     version: str
-    status: str
+    status: Status
     result: Any = None
     failure: Failure | None = None
 
 
 class SignalledWorkflow(BaseModel):
     """The signal is event `seq` of the run's history."""
+
+    model_config = _ANSWER
+    workflow_id: str
+    run_id: str
+    seq: int
+
+
+class EndingWorkflow(BaseModel):
+    """The request is event `seq` of the run's history: of a cancel that was asked for before, the first one's."""
 
     model_config = _ANSWER
     workflow_id: str
@@ -159,6 +223,7 @@ class VersionAnswer(BaseModel):
     route_active: bool
     deployed_at: int
     manifest_digest: str
+    pins: PinCounts | None = None
 
 
 class VersionsAnswer(BaseModel):
@@ -166,6 +231,13 @@ class VersionsAnswer(BaseModel):
 
     model_config = _ANSWER
     versions: Sequence[VersionAnswer]
+
+
+class UnloadedVersion(BaseModel):
+    """The version is not loaded any more."""
+
+    model_config = _ANSWER
+    unloaded: Literal[True] = True
 
 
 class RoutedType(BaseModel):
@@ -185,7 +257,7 @@ class WorkflowResult(BaseModel):
     model_config = _ANSWER
     workflow_id: str
     run_id: str
-    status: str
+    status: Status
     result: Any = None
     failure: Failure | None = None
 
@@ -208,6 +280,14 @@ class Divergence(BaseModel):
     found: str
 
 
+class CancelRequested(BaseModel):
+    """An open run was asked to end; at `deadline` it is ended."""
+
+    model_config = _ANSWER
+    reason: str | None = None
+    deadline: int
+
+
 class WorkflowDescription(BaseModel):
     """A run as its owner sees it. Times are milliseconds since the epoch."""
 
@@ -217,16 +297,25 @@ class WorkflowDescription(BaseModel):
     run_id: str
     workflow_type: str
     version: str
-    status: str
+    status: Status
     waits_for: str | None = None
     started_at: int
     closed_at: int | None = None
     result: Any = None
     failure: Failure | None = None
     blocked: Divergence | None = None
+    cancel_requested: CancelRequested | None = None
     pending: PendingWork
     history_length: int
     resident: bool
+
+
+class ListedWorkflows(BaseModel):
+    """Runs, those that started last first. A page may be short although there is a `next_cursor`."""
+
+    model_config = _ANSWER
+    workflows: Sequence[ListedRun]
+    next_cursor: str | None = None
 
 
 class HistoryEvent(BaseModel):
@@ -261,6 +350,13 @@ class Ready(BaseModel):
     model_config = _ANSWER
     ready: Literal[True] = True
     partitions: int
+
+
+class Draining(BaseModel):
+    """This gateway takes no new work any more."""
+
+    model_config = _ANSWER
+    draining: Literal[True] = True
 
 
 class Problem(BaseModel):

@@ -13,7 +13,7 @@ from aion_common import limits
 from aion_common.problems import INTERNAL, PROBLEM_JSON, PROBLEM_KINDS
 from aion_common.records.common import JSON
 from aion_common.records.replies import RejectionCode
-from aion_gateway.http.models import Problem, RouteTo, StartWorkflow
+from aion_gateway.http.models import EndRun, Nothing, Problem, RouteTo, StartWorkflow
 from aion_gateway.http.problems import IDEMPOTENCY_KEY
 
 _REF = "#/components/schemas/{model}"
@@ -38,9 +38,14 @@ def problems(*codes: RejectionCode) -> Responses:
     return described | {"default": {"description": "Any other problem", "content": {PROBLEM_JSON: schema}}}
 
 
-def described_json(model: type) -> dict[str, Any]:
+def described_json(model: type, *, required: bool = True) -> dict[str, Any]:
     """The `openapi_extra` of a mutating call whose JSON body is this model, one of those that `install` adds."""
-    return described_bytes({JSON: {"$ref": _REF.format(model=model.__name__)}}, required=True)
+    return described_bytes({JSON: {"$ref": _REF.format(model=model.__name__)}}, required=required)
+
+
+def described_key() -> dict[str, Any]:
+    """The `openapi_extra` of a mutating call without a body."""
+    return {"parameters": [_key_parameter()]}
 
 
 def described_bytes(content: Mapping[str, Mapping[str, Any]], *, required: bool) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def install(app: FastAPI) -> None:
     @cache
     def document() -> dict[str, Any]:
         written = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        models = [(model, "validation") for model in (Problem, RouteTo, StartWorkflow)]
+        models = [(model, "validation") for model in (Problem, EndRun, Nothing, RouteTo, StartWorkflow)]
         _, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
         written["components"]["schemas"] |= definitions["$defs"]
         return written

@@ -1,26 +1,29 @@
-"""Deploying packages, listing versions, routing types: calls to the catalog."""
+"""Deploying packages, listing versions, routing types, unloading versions: calls to the catalog."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
 from aion_common import limits
 from aion_common.ids import Namespace, Version, WorkflowType
-from aion_common.records.catalog import LoadPackage, RouteType
-from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, RouteAccepted
+from aion_common.records.catalog import LoadPackage, RouteType, UnloadVersion
+from aion_common.records.replies import PackageAccepted, Rejection, RejectionCode, RouteAccepted, UnloadAccepted
+from aion_gateway.everywhere import PinCounts, count_pins
 from aion_gateway.http.bodies import content_type_of, json_body, pieces
-from aion_gateway.http.fields import PathName, command_id_of, gateway_of
+from aion_gateway.http.fields import PathName, PathVersion, command_id_of, gateway_of
 from aion_gateway.http.models import (
     LoadedPackage,
     LoadedTypeAnswer,
     NamespaceQuery,
     RoutedType,
     RouteTo,
+    UnloadedVersion,
     VersionAnswer,
     VersionsAnswer,
     VersionsQuery,
 )
-from aion_gateway.http.openapi import BINARY, described_bytes, described_json, problems
+from aion_gateway.http.openapi import BINARY, described_bytes, described_json, described_key, problems
 from aion_gateway.http.problems import invalid, key_reused, refused, refused_by
 from aion_gateway.uploads import upload
 
@@ -32,7 +35,12 @@ ARCHIVE_TYPES = ("application/octet-stream", "application/zip")
 @router.post(
     "/v1/packages",
     response_model=LoadedPackage,
-    responses=problems(RejectionCode.INVALID_PACKAGE, RejectionCode.MANIFEST_MISMATCH, RejectionCode.PAYLOAD_TOO_LARGE),
+    responses=problems(
+        RejectionCode.INVALID_PACKAGE,
+        RejectionCode.MANIFEST_MISMATCH,
+        RejectionCode.PAYLOAD_TOO_LARGE,
+        RejectionCode.SHUTTING_DOWN,
+    ),
     openapi_extra=described_bytes(dict.fromkeys(ARCHIVE_TYPES, BINARY), required=True),
 )
 async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Query()]) -> LoadedPackage:
@@ -40,6 +48,7 @@ async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Quer
     gateway = gateway_of(request)
     if content_type_of(request) not in {None, *ARCHIVE_TYPES}:
         raise invalid("Content-Type", f"must be {' or '.join(ARCHIVE_TYPES)}")
+    gateway.drain.refuse_new_work()
     archive = pieces(request, limits.ARCHIVE_BYTES_MAX)
     package = await upload(gateway.sender, gateway.around.topics, archive)
     if package is None:
@@ -69,11 +78,15 @@ async def deploy_package(request: Request, query: Annotated[NamespaceQuery, Quer
             raise key_reused()
 
 
-@router.get("/v1/versions", response_model=VersionsAnswer, responses=problems())
+@router.get("/v1/versions", response_model=VersionsAnswer, response_model_exclude_none=True, responses=problems())
 async def list_versions(request: Request, query: Annotated[VersionsQuery, Query()]) -> VersionsAnswer:
-    """The loaded versions, of one workflow type or of all."""
+    """The loaded versions, of one workflow type or of all; with `pins`, how many runs need each of them still."""
+    gateway, namespace = gateway_of(request), Namespace(query.namespace)
     workflow_type = None if query.workflow_type is None else WorkflowType(query.workflow_type)
-    listed = await gateway_of(request).versions.listed(Namespace(query.namespace), workflow_type)
+    listed = await gateway.versions.listed(namespace, workflow_type)
+    pins: Mapping[str, PinCounts] | None = None
+    if query.pins == "true":
+        pins = await count_pins(gateway.owners, gateway.around.partitions, namespace)
     return VersionsAnswer(
         versions=[
             VersionAnswer(
@@ -82,16 +95,39 @@ async def list_versions(request: Request, query: Annotated[VersionsQuery, Query(
                 route_active=one.route_active,
                 deployed_at=one.deployed_at,
                 manifest_digest=one.manifest_digest,
+                pins=None if pins is None else pins.get(one.version, PinCounts()),
             )
             for one in listed
         ]
     )
 
 
+@router.delete(
+    "/v1/versions/{version}",
+    response_model=UnloadedVersion,
+    responses=problems(
+        RejectionCode.UNKNOWN_VERSION, RejectionCode.ROUTE_ACTIVE, RejectionCode.VERSION_PINNED, RejectionCode.SHUTTING_DOWN
+    ),
+    openapi_extra=described_key(),
+)
+async def unload_version(request: Request, version: PathVersion, query: Annotated[NamespaceQuery, Query()]) -> UnloadedVersion:
+    """Remove a version with all its workflow types, if provably nothing needs it."""
+    namespace = Namespace(query.namespace)
+    wish = UnloadVersion(version=Version(version))
+    answer = await gateway_of(request).commands.ask_catalog(command_id_of(request, namespace), namespace, wish)
+    match answer:
+        case UnloadAccepted() if answer.version == wish.version:
+            return UnloadedVersion()
+        case Rejection():
+            raise refused_by(answer)
+        case _:
+            raise key_reused()
+
+
 @router.put(
     "/v1/routes/{workflow_type}",
     response_model=RoutedType,
-    responses=problems(RejectionCode.UNKNOWN_VERSION, RejectionCode.UNKNOWN_WORKFLOW_TYPE),
+    responses=problems(RejectionCode.UNKNOWN_VERSION, RejectionCode.UNKNOWN_WORKFLOW_TYPE, RejectionCode.SHUTTING_DOWN),
     openapi_extra=described_json(RouteTo),
 )
 async def route_type(

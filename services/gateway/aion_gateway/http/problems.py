@@ -14,10 +14,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 
 from aion_common.errors import Unavailable
 from aion_common.problems import INTERNAL, METHOD_NOT_ALLOWED, PROBLEM_JSON, PROBLEM_KINDS, problem, problem_of
 from aion_common.records.replies import Rejection, RejectionCode
+from aion_gateway.drain import ShuttingDown
 from aion_gateway.json_text import BadJson
 from aion_gateway.replies import KeyReused
 
@@ -25,6 +27,8 @@ logger = structlog.get_logger()
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 RETRY_AFTER_S = "1"
+_TRY_SOON = frozenset({RejectionCode.OVERLOADED, RejectionCode.SHUTTING_DOWN})
+"""Nothing was done: whoever repeats the call in a moment, here or at another gateway, does right."""
 
 
 class Refused(Exception):
@@ -70,14 +74,14 @@ def problem_response(error: Refused, idempotency_key: str | None) -> Response:
     body = error.body
     if idempotency_key is not None and "idempotency_key" in PROBLEM_KINDS[str(body["code"])].fields:
         body = {**body, "idempotency_key": idempotency_key}
-    headers = {"Retry-After": RETRY_AFTER_S} if body["code"] == RejectionCode.OVERLOADED else {}
+    headers = {"Retry-After": RETRY_AFTER_S} if body["code"] in _TRY_SOON else {}
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
     return Response(content, error.status, headers, PROBLEM_JSON)
 
 
 def install(app: FastAPI) -> None:
     """Make every exception of the app an answer of this file."""
-    for known in (Refused, Unavailable, KeyReused, BadJson, HTTPException, RequestValidationError):
+    for known in (Refused, Unavailable, ShuttingDown, KeyReused, BadJson, HTTPException, RequestValidationError):
         app.add_exception_handler(known, _answer)
     app.add_exception_handler(ClientDisconnect, _nobody_listens)
     app.add_exception_handler(Exception, _answer_defect)
@@ -85,9 +89,17 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> Response:
     response = problem_response(_refusal_of(error), getattr(request.state, "idempotency_key", None))
-    if isinstance(error, HTTPException):
-        response.headers.update(error.headers or {})
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods_of(request))
     return response
+
+
+def _methods_of(request: Request) -> Sequence[str]:
+    """The methods that the path takes, by whichever route."""
+    routes = [
+        route for route in request.app.routes if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
+    ]
+    return sorted(method for route in routes for method in route.methods or ())
 
 
 async def _answer_defect(request: Request, error: Exception) -> Response:
@@ -112,6 +124,8 @@ def _refusal_of(error: Exception) -> Refused:
         case Unavailable():
             logger.warning("call unavailable", reason=str(error))
             return refused(RejectionCode.UNAVAILABLE, f"the outcome is unknown, repeating is safe: {error}")
+        case ShuttingDown():
+            return refused(RejectionCode.SHUTTING_DOWN, str(error))
         case KeyReused():
             return key_reused()
         case BadJson():

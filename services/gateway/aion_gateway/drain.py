@@ -1,0 +1,40 @@
+"""Whether this gateway takes new work. It stops when it is told to drain, and does not begin again: the process is replaced.
+
+New work is what would have to be finished elsewhere: deploys, routes, unloads and starts. Everything else goes on.
+"""
+
+import asyncio
+
+from aion_common.errors import AionError
+
+
+class ShuttingDown(AionError):
+    """No new work is taken here; nothing was done. Another gateway takes it, or this one's successor."""
+
+
+class Drain:
+    """The switch. Call its methods from the event loop."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether new work is refused."""
+        return self._began is not None
+
+    def begin(self) -> None:
+        """Refuse new work from now on. Harmless to repeat."""
+        if self._began is None:
+            self._began = asyncio.get_running_loop().time()
+
+    async def lasted(self, ms: int) -> None:
+        """Begin, if that has not happened, and return when it was so long ago."""
+        self.begin()
+        assert self._began is not None, "it has begun"
+        await asyncio.sleep(self._began + ms / 1000 - asyncio.get_running_loop().time())
+
+    def refuse_new_work(self) -> None:
+        """Raise ShuttingDown while draining."""
+        if self.is_on:
+            raise ShuttingDown("this gateway is draining: it takes no deploys, routes, unloads and starts any more")
