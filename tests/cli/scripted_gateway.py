@@ -100,7 +100,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_any  # noqa: N815 - named by the standard library
+    do_GET = do_POST = do_PUT = do_DELETE = do_any  # noqa: N815 - named by the standard library
 
     def log_message(self, *_arguments: object) -> None:
         """Nothing is logged."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from aion_client import Client, InvalidCall, JsonText, Problem, Retry, UnexpectedAnswer, Unreachable
-from aion_common.limits import CLIENT_PAUSE_MAX_MS, CLIENT_TRIES_MAX, CLIENT_WAIT_TRIES_MAX
+from aion_client import Client, InvalidCall, JsonText, Problem, Retry, UnexpectedAnswer, Unreachable, VersionPinned
+from aion_common.limits import CLIENT_PAUSE_MAX_MS, CLIENT_RESTART_TRIES_MAX, CLIENT_TRIES_MAX, CLIENT_WAIT_TRIES_MAX
 from cli.scripted_gateway import DROP, Answer, ScriptedGateway, problem, scripted_gateway
 
 STARTED = {"workflow_id": "o-1", "run_id": "a" * 32, "version": "b" * 64, "status": "running"}
@@ -148,6 +148,75 @@ def test_a_pause_asked_for_is_kept_within_the_limit(gateway: ScriptedGateway, cl
     )
     client.versions()
     assert pauses == [1.0, CLIENT_PAUSE_MAX_MS / 1_000]
+
+
+def test_a_server_that_shuts_down_is_waited_for_until_another_has_its_place(
+    gateway: ScriptedGateway, client: Client, pauses: list[float]
+) -> None:
+    going = Answer(status=503, body=problem("shutting_down", 503).body, headers={"Retry-After": "1"})
+    gateway.script(going, going, *[Answer(status=DROP)] * (CLIENT_RESTART_TRIES_MAX - 3), Answer(status=201, body=STARTED))
+    assert client.start("order")["workflow_id"] == "o-1"
+    assert len({request.key for request in gateway.requests}) == 1
+    assert pauses[:2] == [1.0, 1.0]
+    assert sum(pauses) > 10
+
+
+def test_a_server_that_goes_on_draining_is_given_up(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(*[problem("shutting_down", 503)] * CLIENT_RESTART_TRIES_MAX)
+    with pytest.raises(Problem, match="shutting_down"):
+        client.start("order")
+
+
+def test_a_pinned_version_names_what_pins_it(gateway: ScriptedGateway, client: Client) -> None:
+    pin = {"kind": "live_run", "workflow_id": "o-1", "run_id": "a" * 32}
+    gateway.script(problem("version_pinned", 409, workflow_type="order", version="d" * 64, pins_total=7, pins=[pin]))
+    with pytest.raises(VersionPinned) as refusal:
+        client.unload("d" * 64, idempotency_key="k")
+    assert (refusal.value.pins_total, refusal.value.pins) == (7, [pin])
+    assert gateway.calls == [f"DELETE /v1/versions/{'d' * 64}?namespace=shop"]
+    assert gateway.requests[0].key == "k"
+
+
+def test_all_runs_are_listed_page_by_page(gateway: ScriptedGateway, client: Client) -> None:
+    pages = [["a", "b"], [], ["c"]]
+    for number, ids in enumerate(pages):
+        cursor = {"next_cursor": f"p{number}"} if number < 2 else {}
+        gateway.script(Answer(body={"workflows": [{"workflow_id": workflow_id} for workflow_id in ids], **cursor}))
+    assert [run["workflow_id"] for run in client.every_workflow(page_runs=2, status="running")] == ["a", "b", "c"]
+    assert gateway.calls == [
+        "GET /v1/workflows?namespace=shop&limit=2&status=running",
+        "GET /v1/workflows?namespace=shop&limit=2&cursor=p0&status=running",
+        "GET /v1/workflows?namespace=shop&limit=2&cursor=p1&status=running",
+    ]
+
+
+def test_a_list_that_would_never_end_is_no_answer(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(*[Answer(body={"workflows": [], "next_cursor": "p"})] * 2)
+    with pytest.raises(UnexpectedAnswer, match="would never end"):
+        list(client.every_workflow())
+
+
+def test_a_query_is_no_change_and_says_how_long_it_may_take(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(Answer(body=[1, None]), Answer(body="ok"))
+    assert client.query("o-1", "stage", {"deep": True}, run_id="a" * 32, wait_ms=50) == [1, None]
+    assert client.query("o-1", "a/b") == "ok"
+    assert gateway.calls == [
+        f"POST /v1/workflows/o-1/queries/stage?namespace=shop&run_id={'a' * 32}&wait_ms=50",
+        "POST /v1/workflows/o-1/queries/a%2Fb?namespace=shop",
+    ]
+    assert [request.body for request in gateway.requests] == [b'{"deep":true}', b""]
+    assert not any("Idempotency-Key" in request.headers for request in gateway.requests)
+
+
+def test_drain_is_about_the_gateway_and_no_namespace(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(Answer(status=202, body={"draining": True}))
+    assert client.drain() == {"draining": True}
+    assert gateway.calls == ["POST /v1/drain"]
+
+
+def test_a_draining_server_is_not_ready(gateway: ScriptedGateway, client: Client) -> None:
+    gateway.script(problem("shutting_down", 503))
+    assert client.ready() == {"ready": False, "reasons": ["detail of shutting_down"]}
 
 
 def test_a_refusal_is_not_repeated_and_keeps_its_fields(gateway: ScriptedGateway, client: Client) -> None:

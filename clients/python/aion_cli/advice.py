@@ -5,14 +5,16 @@ from types import MappingProxyType
 from typing import Final
 
 from aion_cli.outcome import Failed, Trouble, misused
-from aion_client import InvalidCall, Problem, UnexpectedAnswer, Unreachable
-from aion_common.errors import BadPackage
+from aion_client import InvalidCall, Problem, UnexpectedAnswer, Unreachable, VersionPinned
+from aion_common.errors import BadPackage, Unavailable, WrongCluster
 
 _FIXED_STEPS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
         "unknown_workflow_type": ("`aion versions` lists what is loaded; `aion deploy` loads a package.",),
         "not_found": ("Are the workflow id and the namespace (--namespace) right?",),
-        "closed": ("`aion describe` shows how the run ended; a signal needs an open run.",),
+        "closed": ("`aion describe` shows how the run ended; only open runs take signals, answer queries and can be ended.",),
+        "query_failed": ("The workflow's module answers queries by handle_query/3, while its run is open and not blocked.",),
+        "query_timeout": ("The run may be busy, or its VM is starting: try again in a moment.",),
         "manifest_mismatch": (
             "The same modules are loaded with another manifest, and a version keeps its manifest for ever.",
             "Change the code, if only by a module attribute: a new version may have the new manifest.",
@@ -33,6 +35,10 @@ def refusal_of(error: Exception) -> Failed | None:
         case UnexpectedAnswer():
             steps = ("Is --url (or AION_URL) the address of Aion's gateway? Is a proxy in between?",)
             trouble = Trouble(code="unexpected_answer", what=str(error), next_steps=steps)
+        case WrongCluster():
+            trouble = Trouble(code="wrong_cluster", what=str(error), next_steps=("Is --topic-prefix right?",))
+        case Unavailable():
+            trouble = Trouble(code="unavailable", what=str(error), next_steps=("Do --bootstrap's brokers run?",))
         case BadPackage():
             trouble = Trouble(code="invalid_package", what=str(error))
         case InvalidCall():
@@ -71,6 +77,11 @@ def _next_steps(problem: Problem) -> Sequence[str]:
             steps = ["Try again in a moment."]
             if "idempotency_key" in fields:
                 steps = [f"Try again in a moment; with {_key_option(str(fields['idempotency_key']))} a repeat is safe."]
+        case "version_pinned" if isinstance(problem, VersionPinned):
+            steps = _pinned(problem)
+        case "route_active":
+            which = fields.get("workflow_type", "its types")
+            steps = [f"New starts of {which} run on it: route them to another version first (`aion route`), or deploy one."]
         case "payload_too_large" if "limit_bytes" in fields:
             steps = [f"At most {fields['limit_bytes']} bytes are taken."]
         case code:
@@ -80,6 +91,14 @@ def _next_steps(problem: Problem) -> Sequence[str]:
 
 def _key_option(key: str) -> str:
     return f"--idempotency-key {key}"
+
+
+def _pinned(problem: VersionPinned) -> list[str]:
+    steps = [f"  {pin['kind']}: {pin['workflow_id']}, run {pin['run_id']}" for pin in problem.pins]
+    if (rest := problem.pins_total - len(problem.pins)) > 0:
+        steps.append(f"  and {rest} more")
+    end = "Try again when these have closed; `aion cancel` and `aion terminate` end runs."
+    return [f"It is needed by {problem.pins_total}:", *steps, end]
 
 
 def _loaded(versions: object) -> list[str]:

@@ -14,22 +14,34 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aion_cli import packages, runs
+from aion_cli import completing, control, packages, runs, verifying
 from aion_cli.session import AsJson, Common, Namespace, Url, command
 
 app = typer.Typer(
     name="aion",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _panel, _commands in {
-    "Code": (packages.pack, packages.deploy, packages.versions, packages.route),
-    "Runs": (runs.start, runs.signal, runs.describe, runs.history, runs.result),
+    "Code": (packages.pack, packages.deploy, packages.versions, packages.route, packages.unload),
+    "Runs": (
+        runs.start,
+        runs.signal,
+        control.query,
+        runs.describe,
+        runs.history,
+        runs.result,
+        control.list_,
+        control.cancel,
+        control.terminate,
+    ),
+    "Operation": (verifying.verify, packages.drain, completing.completion),
 }.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(command(_command))
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(command(_command))
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,13 +1,15 @@
-"""What people type: JSON in three forms, durations, entries, versions by their first digits."""
+"""What people type: JSON in three forms, durations, moments, entries, versions by their first digits."""
 
 import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from aion_cli.outcome import Failed, Trouble, misused
 from aion_client import Client, InvalidCall, Json, JsonText
+from aion_common.clock import Clock
 
 VERSION_DIGITS_MIN = 8
 _VERSION = re.compile(r"[0-9a-f]{64}")
@@ -47,6 +49,19 @@ def duration_ms(text: str) -> int:
     if match is None:
         raise misused(f"{text!r} is not a duration: write 500ms, 30s, 5m, 2h or 7d")
     return int(match[1]) * _UNIT_MS[match[2]]
+
+
+def moment_ms(text: str, clock: Clock) -> int:
+    """`2h` (so long ago), `2026-11-24T10:00` (local time, unless it names another) or milliseconds since the epoch, as the
+    latter. Raises Misused."""
+    if _DURATION.fullmatch(text):
+        return max(0, clock.now_ms() - duration_ms(text))
+    if re.fullmatch(r"\d{1,15}", text):
+        return int(text)
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1_000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise misused(f"{text!r} is no moment: write 2h (ago), 2026-11-24T10:00 or milliseconds since the epoch") from error
 
 
 def entry_point(text: str) -> tuple[str, str]:

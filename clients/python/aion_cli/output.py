@@ -38,6 +38,10 @@ class Output:
         """A line of the answer for people."""
         self.out.print(Text(clean(text)), soft_wrap=True)
 
+    def text(self, text: str) -> None:
+        """A whole document, byte by byte."""
+        self.out.file.write(text + "\n")
+
     def note(self, text: str) -> None:
         """What a person should know meanwhile: to stderr, never part of the answer, nothing for programs."""
         if not self.as_json:

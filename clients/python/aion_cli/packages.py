@@ -1,4 +1,4 @@
-"""Commands about code: pack, deploy, versions, route."""
+"""Commands about code: pack, deploy, versions, route, unload, drain."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from aion_cli.outcome import failed, misused
 from aion_cli.output import Output, byte_size, moment, short
 from aion_cli.packing import PackOptions, pack_paths, write_file
 from aion_cli.session import Session
-from aion_client import Deployed
+from aion_client import Deployed, Pins
 from aion_common.limits import ARCHIVE_BYTES_MAX
 from aion_common.package.archive import Archive, write_archive
 
@@ -30,7 +30,7 @@ InternalTypes = Annotated[
 Timeout = Annotated[
     str | None,
     typer.Option(
-        metavar="DURATION", help="Of a run: 30s, 5m, 2h, 7d (recorded in the manifest; not enforced by this release)."
+        metavar="DURATION", help="Runs are ended when they are open for longer, unless their start says otherwise: 30s, 5m, 7d."
     ),
 ]
 InputSchema = Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="JSON Schema of the input; carried along.")]
@@ -114,13 +114,17 @@ def deploy(  # noqa: PLR0913 - one parameter for each option of the command line
 def versions(
     session: Session,
     workflow_type: Annotated[str | None, typer.Argument(metavar="TYPE", help="Only versions of this workflow type.")] = None,
+    *,
+    pins: Annotated[
+        bool, typer.Option("--pins/--no-pins", help="Ask every owner what needs each version; without, none need be there.")
+    ] = True,
 ) -> None:
-    """List the loaded versions, and which of them new starts run on.
+    """List the loaded versions, which of them new starts run on, and how many open runs still need each.
 
     Where a version is asked for, its first digits as printed here will do.
     """
     with session.connect() as client:
-        loaded = client.versions(workflow_type)
+        loaded = client.versions(workflow_type, pins=pins)
 
     def show(out: Output) -> None:
         if not loaded:
@@ -132,11 +136,12 @@ def versions(
                 short(version["version"]),
                 "yes" if version["route_active"] else "",
                 moment(version["deployed_at"]),
+                _pins(version.get("pins")),
                 short(version["manifest_digest"]),
             )
             for version in loaded
         ]
-        out.table(("TYPE", "VERSION", "ROUTED", "DEPLOYED", "MANIFEST"), rows)
+        out.table(("TYPE", "VERSION", "ROUTED", "DEPLOYED", "PINS", "MANIFEST"), rows)
 
     session.output.answer({"versions": loaded}, show)
 
@@ -167,6 +172,45 @@ def route(
             out.say(f"{now}; before, on {short(previous)}.")
 
     session.output.answer(routed, show)
+
+
+def unload(
+    session: Session,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="64 hex digits, or the first 8 or more.")],
+    idempotency_key: Key = None,
+) -> None:
+    """Remove a version with all its workflow types, if provably nothing needs it.
+
+    Refused while a type is routed to it, and while a run of it is open: the refusal names what pins it.
+
+    Example:
+
+      aion unload 3f2a91bc
+    """
+    with session.connect() as client:
+        named = full_version(client, version)
+        with session.output.waiting(f"asking every owner what needs {short(named)}"):
+            unloaded = client.unload(named, idempotency_key=idempotency_key)
+    session.output.answer(unloaded, lambda out: out.say(f"Version {short(named)} is unloaded."))
+
+
+def drain(session: Session) -> None:
+    """Let the gateway take no new work, before it is stopped.
+
+    Deploys, routes, unloads and starts are refused from now on, until the gateway is restarted; signals, queries, reads and
+    waits go on. Clients repeat what was refused with another gateway, or with this one after its restart.
+    """
+    with session.connect() as client:
+        draining = client.drain()
+    session.output.answer(draining, lambda out: out.say(f"The gateway at {session.url} takes no new work."))
+
+
+def _pins(pins: Pins | None) -> str:
+    """What needs a version, for people."""
+    if pins is None:
+        return "-"
+    words = {"live": pins["live_run"], "recoverable": pins["recoverable_run"], "children": pins["recorded_child"]}
+    return ", ".join(f"{number} {word}" for word, number in words.items() if number) or "none"
 
 
 def _options(

@@ -1,13 +1,14 @@
 """Commands about runs: start, signal, describe, history, result."""
 
 import enum
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
-from aion_cli.inputs import full_version, json_argument
-from aion_cli.outcome import Failed, Trouble, failed
+from aion_cli.inputs import duration_ms, full_version, json_argument
+from aion_cli.outcome import Failed, Trouble, failed, misused
 from aion_cli.output import Output, json_line, moment, short
 from aion_cli.session import Session
 from aion_client import ABSENT, OPEN_STATUSES, Client, Description, Event, Failure, Json, Result, Started, StartOptions
@@ -25,6 +26,7 @@ class IdConflict(enum.StrEnum):
 
     REJECT = "reject"
     USE_EXISTING = "use_existing"
+    TERMINATE_EXISTING = "terminate_existing"
 
 
 def start(  # noqa: PLR0913 - one parameter for each option of the command line
@@ -37,8 +39,20 @@ def start(  # noqa: PLR0913 - one parameter for each option of the command line
         str | None, typer.Option(metavar="VERSION", help="Run on this loaded version. Default: the routed one.")
     ] = None,
     id_conflict: Annotated[
-        IdConflict, typer.Option(help="When a run of the workflow id is open: refuse, or answer with that run.")
-    ] = IdConflict.REJECT,
+        IdConflict | None,
+        typer.Option(
+            show_default="reject", help="When a run of the workflow id is open: refuse, answer with that run, or end it first."
+        ),
+    ] = None,
+    terminate_existing: Annotated[
+        bool, typer.Option("--terminate-existing", help="The same as --id-conflict terminate_existing.")
+    ] = False,
+    run_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="End the run when it is open for longer: 30s, 5m, 2h, 7d. Default: the package's."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has closed, as long as it takes.")] = False,
     wait_ms: Annotated[int | None, typer.Option(min=0, help="Wait at most so long; without a result by then: exit 1.")] = None,
     idempotency_key: Key = None,
@@ -51,15 +65,17 @@ def start(  # noqa: PLR0913 - one parameter for each option of the command line
 
       aion start order --input '{"item": 7}' --wait
 
-      aion start order --workflow-id order-17 --input @order.json
+      aion start order --workflow-id order-17 --input @order.json --run-timeout 2h
 
       echo '"hello"' | aion start greet --input - --wait-ms 5000 --json
     """
     options: StartOptions = {
         "workflow_id": workflow_id,
-        "id_conflict": id_conflict.value,
+        "id_conflict": _conflict(id_conflict, terminate_existing).value,
         "idempotency_key": idempotency_key,
     }
+    if run_timeout is not None:
+        options["run_timeout_ms"] = duration_ms(run_timeout)
     if input_ is not None:
         options["input"] = json_argument(input_, "--input")
     with session.connect() as client:
@@ -71,6 +87,14 @@ def start(  # noqa: PLR0913 - one parameter for each option of the command line
     session.output.answer(started, lambda out: _show_started(out, started))
     if wait or wait_ms is not None:
         _raise_unless_completed(started["workflow_id"], started)
+
+
+def _conflict(id_conflict: IdConflict | None, terminate_existing: bool) -> IdConflict:
+    if not terminate_existing:
+        return id_conflict or IdConflict.REJECT
+    if id_conflict not in {None, IdConflict.TERMINATE_EXISTING}:
+        raise misused(f"--terminate-existing contradicts --id-conflict {id_conflict}")
+    return IdConflict.TERMINATE_EXISTING
 
 
 def signal(
@@ -226,11 +250,20 @@ def _show_description(out: Output, described: Description) -> None:
             "result": json_line(described["result"]) if described["status"] == "completed" and "result" in described else None,
             "failure": None if failure is None else _sentence(failure),
             "blocked": None if blocked is None else f"expected {blocked.get('expected')}, found {blocked.get('found')}",
+            "cancel": _cancel_line(described.get("cancel_requested")),
             "pending": ", ".join(f"{count} {name}" for name, count in pending.items()) or "nothing",
             "events": str(described.get("history_length", "-")),
             "in a VM": {True: "yes", False: "no"}.get(described.get("resident", False)),
         }
     )
+
+
+def _cancel_line(request: Mapping[str, Json] | None) -> str | None:
+    if request is None:
+        return None
+    deadline, reason = request.get("deadline"), request.get("reason")
+    until = moment(deadline) if isinstance(deadline, int) else "-"
+    return f"requested, ends at {until}" + ("" if reason is None else f": {reason}")
 
 
 def _events(

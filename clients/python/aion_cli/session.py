@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
@@ -36,12 +36,13 @@ class Common:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One call of the command line."""
+    """One call of the command line. `program`: the definition of all commands, as typer made it."""
 
     url: str
     namespace: str
     output: Output
     pause: Callable[[float], None]
+    program: Any
 
     def connect(self) -> Client:
         """A client of the server that was named. Raises InvalidCall for an address that is none."""
@@ -67,6 +68,7 @@ def command(
             namespace=namespace or common.namespace or DEFAULT_NAMESPACE,
             output=open_output(as_json=as_json or common.as_json),
             pause=common.pause,
+            program=ctx.find_root().command,
         )
         try:
             function(session, **own)  # type: ignore[arg-type, call-arg]

@@ -45,14 +45,23 @@ class Deployed(TypedDict):
     warnings: list[str]
 
 
+class Pins(TypedDict):
+    """How much still needs a version, by kind."""
+
+    live_run: int
+    recoverable_run: int
+    recorded_child: int
+
+
 class LoadedVersion(TypedDict):
-    """A loaded version of a type; new starts run on the one whose route is active."""
+    """A loaded version of a type; new starts run on the one whose route is active. `pins`: when asked for."""
 
     workflow_type: str
     version: str
     route_active: bool
     deployed_at: int
     manifest_digest: str
+    pins: NotRequired[Pins]
 
 
 class Routed(TypedDict):
@@ -84,6 +93,62 @@ class Signalled(TypedDict):
     seq: int
 
 
+class Ended(TypedDict):
+    """The request to cancel, or the end, is event `seq` of the run."""
+
+    workflow_id: str
+    run_id: str
+    seq: int
+
+
+class Listed(TypedDict):
+    """One run of a list."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    version: str
+    status: str
+    started_at: int
+    closed_at: NotRequired[int | None]
+
+
+class RunList(TypedDict):
+    """Some runs, the newest first; more of them follow `next_cursor`."""
+
+    workflows: list[Listed]
+    next_cursor: NotRequired[str | None]
+
+
+class ListOptions(TypedDict, total=False):
+    """Which runs; what is left out or None does not choose. `started_after`: milliseconds since the epoch."""
+
+    workflow_type: str | None
+    status: str | None
+    version: str | None
+    started_after: int | None
+
+
+class Records(TypedDict):
+    """A page of a history as its records stand in the log: base64 of their values."""
+
+    records: list[str]
+    next_seq: int | None
+
+
+class Unloaded(TypedDict):
+    """The version is not loaded any more."""
+
+    unloaded: bool
+
+
+class Draining(TypedDict):
+    """The gateway takes no new work."""
+
+    draining: bool
+
+
 class Result(TypedDict):
     """How a run ended; `status` may still be one of OPEN_STATUSES."""
 
@@ -103,6 +168,7 @@ class Description(TypedDict):
     status: str
     started_at: int
     closed_at: NotRequired[int | None]
+    cancel_requested: NotRequired[Mapping[str, Json] | None]
     result: NotRequired[Json]
     failure: NotRequired[Failure | None]
     blocked: NotRequired[Mapping[str, str] | None]
@@ -142,12 +208,13 @@ class StartOptions(TypedDict, total=False):
     """What a start may be told besides its type.
 
     Without `input` the workflow gets none; `version` None or left out means the routed one; `wait_ms`: answer when the run
-    has closed, or when so much time has passed.
+    has closed, or when so much time has passed; `run_timeout_ms` None or left out: as long as the package says.
     """
 
     input: Json | JsonText
     workflow_id: str | None
     version: str | None
-    id_conflict: Literal["reject", "use_existing"]
+    id_conflict: Literal["reject", "use_existing", "terminate_existing"]
+    run_timeout_ms: int | None
     wait_ms: int
     idempotency_key: str | None

@@ -16,17 +16,24 @@ from aion_client.answers import (
     Absent,
     Deployed,
     Description,
+    Draining,
+    Ended,
     History,
     Json,
+    Listed,
+    ListOptions,
     LoadedVersion,
     Readiness,
+    Records,
     Result,
     Routed,
+    RunList,
     Signalled,
     Started,
     StartOptions,
+    Unloaded,
 )
-from aion_client.http import Call, Patience, Retry, perform
+from aion_client.http import Call, Patience, Retry, perform, perform_any
 from aion_client.json_text import JsonText, render
 from aion_client.problem import InvalidCall, Problem, UnexpectedAnswer
 from aion_common.limits import (
@@ -34,6 +41,7 @@ from aion_common.limits import (
     CLIENT_TRIES_MAX,
     CLIENT_WAIT_TRIES_MAX,
     NAME_BYTES_MAX,
+    QUERY_MS_MAX,
     REPLY_WAIT_MS,
     WAIT_MS_MAX,
 )
@@ -101,9 +109,9 @@ class Client:
         )
         return self._answer(Deployed, call)
 
-    def versions(self, workflow_type: str | None = None) -> list[LoadedVersion]:
-        """All loaded versions of the namespace, or those of one type."""
-        call = _got("v1/versions", self._query(workflow_type=workflow_type))
+    def versions(self, workflow_type: str | None = None, *, pins: bool = False) -> list[LoadedVersion]:
+        """All loaded versions of the namespace, or those of one type; with `pins`, what still needs each."""
+        call = _got("v1/versions", self._query(workflow_type=workflow_type, pins="true" if pins else None))
         return self._answer(_Versions, call)["versions"]
 
     def route(self, workflow_type: str, version: str, *, idempotency_key: str | None = None) -> Routed:
@@ -111,12 +119,21 @@ class Client:
         call = self._posted(f"v1/routes/{_segment(workflow_type)}", {"version": version}, idempotency_key)
         return self._answer(Routed, replace(call, method="PUT"))
 
+    def unload(self, version: str, *, idempotency_key: str | None = None) -> Unloaded:
+        """Removes a version, given in full, with all its types. Raises VersionPinned while anything needs it."""
+        call = self._posted(f"v1/versions/{_segment(version)}", ABSENT, idempotency_key)
+        return self._answer(Unloaded, replace(call, method="DELETE"))
+
+    def drain(self) -> Draining:
+        """Lets this gateway take no new work until it is restarted; signals, queries, reads and waits go on."""
+        return self._answer(Draining, replace(_keyless(self._posted("v1/drain", ABSENT, None)), query={}))
+
     def start(self, workflow_type: str, **options: Unpack[StartOptions]) -> Started:
         """Starts a run; returns when its start is in the log, or with `wait_ms` when it closed or the wait ran out."""
         body: dict[str, object] = {"workflow_type": workflow_type}
         if "input" in options:
             body["input"] = options["input"]
-        chosen = {name: options.get(name) for name in ("workflow_id", "version", "id_conflict")}
+        chosen = {name: options.get(name) for name in ("workflow_id", "version", "id_conflict", "run_timeout_ms")}
         body |= {name: value for name, value in chosen.items() if value is not None}
         wait_ms = options.get("wait_ms")
         if wait_ms is not None:
@@ -138,6 +155,52 @@ class Client:
         call = self._posted(path, payload, idempotency_key, run_id=run_id)
         return self._answer(Signalled, call)
 
+    def cancel(
+        self, workflow_id: str, reason: str | None = None, *, run_id: str | None = None, idempotency_key: str | None = None
+    ) -> Ended:
+        """Asks a run to end; it may clean up before."""
+        return self._end("cancel", workflow_id, reason, run_id, idempotency_key)
+
+    def terminate(
+        self, workflow_id: str, reason: str | None = None, *, run_id: str | None = None, idempotency_key: str | None = None
+    ) -> Ended:
+        """Ends a run at once, whatever it does."""
+        return self._end("terminate", workflow_id, reason, run_id, idempotency_key)
+
+    def query(
+        self,
+        workflow_id: str,
+        name: str,
+        arguments: Json | JsonText | Absent = ABSENT,
+        *,
+        run_id: str | None = None,
+        wait_ms: int | None = None,
+    ) -> Json:
+        """What the run's code answers, from what the run last published. Changes nothing. `wait_ms`: how long it may take;
+        None: as long as queries may (`limits.QUERY_MS_MAX`)."""
+        path = f"{_workflow(workflow_id)}/queries/{_segment(name)}"
+        call = self._posted(path, arguments, None, run_id=run_id, wait_ms=wait_ms or QUERY_MS_MAX)
+        asked = replace(_keyless(call), query=self._query(run_id=run_id, wait_ms=wait_ms))
+        return cast(Json, perform_any(self._connection, asked, self._patience))
+
+    def list_workflows(self, *, limit: int | None = None, cursor: str | None = None, **options: Unpack[ListOptions]) -> RunList:
+        """A page of runs, the newest first; the next page begins at `next_cursor`."""
+        call = _got("v1/workflows", self._query(limit=limit, cursor=cursor, **options))
+        return self._answer(RunList, call)
+
+    def every_workflow(self, *, page_runs: int | None = None, **options: Unpack[ListOptions]) -> Iterator[Listed]:
+        """All runs, newest first, asked for page by page as they are taken. `page_runs`: how many in one call."""
+        cursor: str | None = None
+        while True:
+            page = self.list_workflows(limit=page_runs, cursor=cursor, **options)
+            yield from page["workflows"]
+            following = page.get("next_cursor")
+            if following is None:
+                return
+            if following == cursor:
+                raise UnexpectedAnswer(f"{self.url} answers the cursor {cursor!r} with itself: the list would never end")
+            cursor = following
+
     def describe(self, workflow_id: str, *, run_id: str | None = None) -> Description:
         """The state of a run (None: the latest)."""
         return self._answer(Description, _got(_workflow(workflow_id), self._query(run_id=run_id)))
@@ -146,6 +209,11 @@ class Client:
         """One page of a run's history, from the event `from_seq` on."""
         query = self._query(run_id=run_id, from_seq=from_seq, limit=limit)
         return self._answer(History, _got(f"{_workflow(workflow_id)}/history", query))
+
+    def records(self, workflow_id: str, *, run_id: str | None = None, from_seq: int = 1) -> Records:
+        """One page of a run's history as the records stand in the log."""
+        query = self._query(run_id=run_id, from_seq=from_seq, encoding="avro")
+        return self._answer(Records, _got(f"{_workflow(workflow_id)}/history", query))
 
     def result(self, workflow_id: str, *, run_id: str | None = None, wait_ms: int = 0) -> Result:
         """How a run ended; if it is open, waits for its end so long (at most `limits.WAIT_MS_MAX`) and then says its status."""
@@ -181,6 +249,10 @@ class Client:
             tries_max=tries_max,
         )
         return self._answer(Result, call)
+
+    def _end(self, how: str, workflow_id: str, reason: str | None, run_id: str | None, key: str | None) -> Ended:
+        body = {} if reason is None else {"reason": reason}
+        return self._answer(Ended, self._posted(f"{_workflow(workflow_id)}/{how}", body, key, run_id=run_id))
 
     def _posted(
         self,
@@ -244,6 +316,11 @@ def _key(idempotency_key: str | None) -> dict[str, str]:
     if not key.isprintable() or key != key.strip() or not 1 <= len(key.encode()) <= NAME_BYTES_MAX:
         raise InvalidCall(f"idempotency key {key!r}: expected 1 to {NAME_BYTES_MAX} bytes of printable text")
     return {"Idempotency-Key": key}
+
+
+def _keyless(call: Call) -> Call:
+    """A call of which every repeat is as good as the first."""
+    return replace(call, headers={name: value for name, value in call.headers.items() if name != "Idempotency-Key"})
 
 
 def _workflow(workflow_id: str) -> str:

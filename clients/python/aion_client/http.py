@@ -1,7 +1,8 @@
 """One call over HTTP: sent, repeated with the same idempotency key while that is safe and may help, and its answer read.
 
 Repeated are calls that got no answer and those answered `unavailable`, `shutting_down` or `overloaded`: a bounded number of
-times, with pauses that double (or as long as the server asks for). The key makes a repeat of a call that took effect harmless.
+times, with pauses that double (or as long as the server asks for); more often once a server said that it is shutting down, for
+then another one is about to take its place. The key makes a repeat of a call that took effect harmless.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +11,14 @@ from dataclasses import dataclass, field
 import httpx
 
 from aion_client.json_text import parse
-from aion_client.problem import Problem, UnexpectedAnswer, Unreachable
-from aion_common.limits import CLIENT_CONNECT_MS, CLIENT_PAUSE_MAX_MS, CLIENT_PAUSE_MIN_MS, CLIENT_TRIES_MAX
+from aion_client.problem import Problem, UnexpectedAnswer, Unreachable, VersionPinned
+from aion_common.limits import (
+    CLIENT_CONNECT_MS,
+    CLIENT_PAUSE_MAX_MS,
+    CLIENT_PAUSE_MIN_MS,
+    CLIENT_RESTART_TRIES_MAX,
+    CLIENT_TRIES_MAX,
+)
 
 _REPEATED_CODES = frozenset({"unavailable", "shutting_down", "overloaded"})
 _RFC_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance"})
@@ -53,23 +60,33 @@ class Patience:
 
 def perform(connection: httpx.Client, call: Call, patience: Patience) -> Mapping[str, object]:
     """The JSON object of a 2xx answer. Raises Problem, Unreachable, UnexpectedAnswer."""
-    for number in range(1, call.tries_max):
+    body = perform_any(connection, call, patience)
+    if not isinstance(body, dict):
+        raise UnexpectedAnswer(f"{connection.base_url}{call.path} answered with no JSON object")
+    return body
+
+
+def perform_any(connection: httpx.Client, call: Call, patience: Patience) -> object:
+    """The JSON value of a 2xx answer, whatever it is. Raises Problem, Unreachable, UnexpectedAnswer."""
+    tries_max, number = call.tries_max, 1
+    while True:
         try:
             return _attempt(connection, call)
         except Unreachable as error:
+            if number >= tries_max:
+                raise
             retry = Retry(reason=str(error), pause_ms=_pause_ms(number))
         except _Refused as refused:
-            if refused.problem.code not in _REPEATED_CODES:
+            if refused.problem.code == "shutting_down" and call.tries_max > 1:
+                tries_max = max(tries_max, CLIENT_RESTART_TRIES_MAX)
+            if number >= tries_max or refused.problem.code not in _REPEATED_CODES:
                 raise refused.problem from None
             pause_ms = _pause_ms(number) if refused.retry_after_ms is None else refused.retry_after_ms
             retry = Retry(reason=str(refused.problem), pause_ms=min(pause_ms, CLIENT_PAUSE_MAX_MS))
         if patience.on_retry is not None:
             patience.on_retry(retry)
         patience.pause(retry.pause_ms / 1_000)
-    try:
-        return _attempt(connection, call)
-    except _Refused as refused:
-        raise refused.problem from None
+        number += 1
 
 
 class _Refused(Exception):
@@ -79,7 +96,7 @@ class _Refused(Exception):
         self.retry_after_ms = retry_after_ms
 
 
-def _attempt(connection: httpx.Client, call: Call) -> Mapping[str, object]:
+def _attempt(connection: httpx.Client, call: Call) -> object:
     timeout = httpx.Timeout(CLIENT_CONNECT_MS / 1_000, read=call.answer_ms / 1_000)
     try:
         response = connection.request(
@@ -96,20 +113,17 @@ def _attempt(connection: httpx.Client, call: Call) -> Mapping[str, object]:
             url=str(connection.base_url).rstrip("/"), reason=reason, idempotency_key=call.idempotency_key
         ) from error
     if response.is_success:
-        return _object(response)
+        return _value(response)
     raise _Refused(_problem(response), _retry_after_ms(response))
 
 
-def _object(response: httpx.Response) -> Mapping[str, object]:
+def _value(response: httpx.Response) -> object:
     try:
-        body = parse(response.content)
+        return parse(response.content)
     except RecursionError as error:
         raise UnexpectedAnswer(f"{response.request.url} answered with JSON that is nested too deep to be read") from error
     except ValueError as error:
         raise UnexpectedAnswer(f"{response.request.url} answered {response.status_code} with no JSON") from error
-    if not isinstance(body, dict):
-        raise UnexpectedAnswer(f"{response.request.url} answered {response.status_code} with no JSON object")
-    return body
 
 
 def _problem(response: httpx.Response) -> Problem:
@@ -120,7 +134,8 @@ def _problem(response: httpx.Response) -> Problem:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         body = {"code": f"http_{response.status_code}", "detail": f"{response.request.url} answered {response.reason_phrase}"}
-    return Problem(
+    kind = VersionPinned if body["code"] == "version_pinned" else Problem
+    return kind(
         code=body["code"],
         status=response.status_code,
         detail=str(body.get("detail") or body.get("title") or response.reason_phrase),

@@ -2,6 +2,7 @@
 an argument that no call can carry."""
 
 from collections.abc import Mapping
+from typing import TypedDict, cast
 
 from aion_common.errors import AionError, Unavailable
 
@@ -19,6 +20,28 @@ class Problem(AionError):
         self.status = status
         self.detail = detail
         self.fields = dict(fields)
+
+
+class PinnedBy(TypedDict):
+    """Why a version is needed: an open run (`live_run`, `recoverable_run`), or a child that is recorded (`recorded_child`)."""
+
+    kind: str
+    workflow_id: str
+    run_id: str
+
+
+class VersionPinned(Problem):
+    """`version_pinned`: something needs the version still, so it was not unloaded."""
+
+    @property
+    def pins_total(self) -> int:
+        """How many pins there are."""
+        return cast(int, self.fields.get("pins_total", len(self.pins)))
+
+    @property
+    def pins(self) -> list[PinnedBy]:
+        """The first of them."""
+        return cast(list[PinnedBy], self.fields.get("pins") or [])
 
 
 class Unreachable(Unavailable):

@@ -3,11 +3,14 @@
 The room that sees a thing counts it; nothing is computed from these inside the system.
 """
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 VOID_RECORDS = Counter("aion_history_void_records_total", "Records of an owner epoch that was not the newest one.")
 SKIPPED_RECORDS = Counter("aion_skipped_records_total", "Input records that could not be used.", ["topic"])
+CATALOG_IS_ACTIVE = Gauge("aion_catalog_is_active", "1 in the catalog that decides commands, 0 in one that stands by.")
 VM_DEATHS = Counter("aion_vm_deaths_total", "Erlang VMs that ended without being asked to.")
+VMS = Gauge("aion_vms", "Erlang VMs that run now, by package version; a version without any is not listed.", ["version"])
+VM_BYTES_WAITING = Gauge("aion_vm_bytes_waiting", "Bytes of frames that the Erlang VMs have not taken yet.")
 STORE_REBUILDS = Counter("aion_store_rebuilds_total", "Stores deleted and rebuilt from the history topic.")
 APPENDS = Counter("aion_history_appends_total", "Acknowledged batches in the history topic.")
 BATCH_RECORDS = Histogram(
@@ -15,3 +18,14 @@ BATCH_RECORDS = Histogram(
     "Records in one acknowledged batch.",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000),
 )
+
+HTTP_REQUESTS = Counter("aion_http_requests_total", "Requests a gateway has served.", ["route", "method", "status"])
+HTTP_SECONDS = Histogram(
+    "aion_http_request_seconds",
+    "From a request's head to the end of its answer, waits that it asked for included.",
+    ["route", "method"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+HTTP_IN_FLIGHT = Gauge("aion_http_in_flight_requests", "Requests a gateway serves now.")
+HTTP_OVERLOADED = Counter("aion_http_overloaded_total", "Requests a gateway refused because it was serving too many.")
+ANSWERS_AWAITED = Gauge("aion_answers_awaited_commands", "Commands whose answers a gateway waits for.")

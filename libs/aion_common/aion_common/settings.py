@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     """The gateway's address."""
     catalog_id: Id = Field(default_factory=host_name)
     """The catalog's name in its group: unique in the cluster, the same after a restart."""
+    catalog_http_host: str = "127.0.0.1"
+    catalog_http_port: Port = 0
+    """The catalog's own address, for health checks and metrics. Port 0: any free one."""
     executor_id: Id = Field(default_factory=host_name)
     """The executor's name in the consumer group: unique in the cluster, the same after a restart."""
     executor_http_host: str = "127.0.0.1"

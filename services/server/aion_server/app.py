@@ -72,18 +72,23 @@ def check(bootstrap: Bootstrap = None, topic_prefix: TopicPrefix = None) -> None
 
 
 @app.command()
-def catalog(
+def catalog(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
     catalog_id: Annotated[
         str | None, typer.Option(show_default="host name", help="Unique in the cluster, the same after a restart.")
     ] = None,
+    http_host: Host = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, show_default="0", help="For health checks and metrics; 0 is any free port.")
+    ] = None,
     session_timeout_ms: SessionTimeout = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Load packages and route workflow types. One process works, others stand by."""
-    flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "catalog_id": catalog_id, "log_level": log_level}
-    _serve("catalog", {**flags, "session_timeout_ms": session_timeout_ms})
+    """Load packages, route workflow types, unload versions. One process works, others stand by."""
+    flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "log_level": log_level}
+    address = {"catalog_id": catalog_id, "catalog_http_host": http_host, "catalog_http_port": http_port}
+    _serve("catalog", {**flags, **address, "session_timeout_ms": session_timeout_ms})
 
 
 @app.command()

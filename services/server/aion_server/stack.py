@@ -7,8 +7,6 @@ and no broker is started.
 
 import asyncio
 import functools
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +21,9 @@ from aion_common.settings import Settings
 from aion_server.broker import Broker, free_port
 from aion_server.folder import locked, remove_stack, write_stack
 from aion_server.init import create_cluster
-from aion_server.ports import is_free, wait_free
-from aion_server.supervisor import Change, Died, Launch, Part, Program, Started, Supervisor
+from aion_server.ports import wait_free
+from aion_server.programs import catalog_program, executor_program, gateway_program
+from aion_server.supervisor import Change, Died, Part, Started, Supervisor
 
 SESSION_MS = 1_500
 """Our own broker permits it; the partitions of a dead executor are owned again within two seconds."""
@@ -145,9 +144,9 @@ async def _begin(settings: Settings, spec: StackSpec, supervisor: Supervisor, bo
         settings = await _start_broker(settings, spec, supervisor)
     await create_cluster(settings)
     settings = settings.model_copy(update={"log_level": spec.log_level})
-    await supervisor.start([_catalog(settings)])
-    await supervisor.start([_executor(settings, f"executor-{n}") for n in range(1, spec.executors + 1)])
-    await supervisor.start([_gateway(settings)])
+    await supervisor.start([catalog_program(settings, "catalog")])
+    await supervisor.start([executor_program(settings, f"executor-{n}") for n in range(1, spec.executors + 1)])
+    await supervisor.start([gateway_program(settings, "gateway")])
     board.show()
     url = f"http://{settings.http_host}:{settings.http_port}"
     await _until_ready(url)
@@ -171,37 +170,3 @@ async def _until_ready(url: str) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(READY_POLL_MS / 1000)
-
-
-def _catalog(settings: Settings) -> Program:
-    command = _command(settings, "catalog", ["--session-timeout-ms", str(settings.session_timeout_ms)])
-    return Program(name="catalog", launch=lambda: Launch(command=command), log=_log(settings, "catalog"))
-
-
-def _executor(settings: Settings, name: str) -> Program:
-    port = free_port()
-
-    def launch() -> Launch:
-        nonlocal port
-        port = port if is_free(port) else free_port()
-        flags = ["--executor-id", name, "--session-timeout-ms", str(settings.session_timeout_ms)]
-        flags += ["--http-port", str(port), "--data-dir", str(settings.data_dir / name)]
-        return Launch(command=_command(settings, "executor", flags), address=f"127.0.0.1:{port}")
-
-    return Program(name=name, launch=launch, log=_log(settings, name))
-
-
-def _gateway(settings: Settings) -> Program:
-    flags = ["--gateway-id", "gateway", "--http-host", settings.http_host, "--http-port", str(settings.http_port)]
-    address = f"{settings.http_host}:{settings.http_port}"
-    command = _command(settings, "gateway", flags)
-    return Program(name="gateway", launch=lambda: Launch(command=command, address=address), log=_log(settings, "gateway"))
-
-
-def _command(settings: Settings, service: str, flags: Sequence[str]) -> Sequence[str]:
-    common = ["--bootstrap", settings.bootstrap, "--topic-prefix", settings.topic_prefix]
-    return [sys.executable, "-m", "aion_server", service, *common, "--log-level", settings.log_level, *flags]
-
-
-def _log(settings: Settings, name: str) -> Path:
-    return settings.data_dir / "logs" / f"{name}.log"

@@ -4,6 +4,7 @@ A `PackageRef` names the stretch of the topic that holds them, so nobody reads t
 harmless and gives the same bytes.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import aclosing
 
@@ -13,9 +14,11 @@ from aion_common.errors import BadPackage, BadRecord
 from aion_common.kafka.api import Log
 from aion_common.kafka.reading import decode_learning, records_between
 from aion_common.kafka.topics import Topics
-from aion_common.limits import ARCHIVE_BYTES_MAX
+from aion_common.limits import ARCHIVE_BYTES_MAX, PACKAGE_CHUNKS_MAX
 from aion_common.records.catalog import PackageChunk
 from aion_common.records.common import PackageRef
+
+_CHUNK_KEY = re.compile(rb"chunk/([\w.-]+)/[0-9]+")
 
 
 async def fetch_archive(log: Log, topics: Topics, ref: PackageRef) -> bytes:
@@ -25,6 +28,8 @@ async def fetch_archive(log: Log, topics: Topics, ref: PackageRef) -> bytes:
     """
     if not 0 < ref.archive_bytes <= ARCHIVE_BYTES_MAX:
         raise BadPackage(f"the archive has {ref.archive_bytes} bytes; 1 to {ARCHIVE_BYTES_MAX} are allowed")
+    if not 0 < ref.chunks <= PACKAGE_CHUNKS_MAX:
+        raise BadPackage(f"the archive has {ref.chunks} chunks; 1 to {PACKAGE_CHUNKS_MAX} are allowed")
     first = max(ref.first_offset, await log.beginning_offset(topics.packages, 0))
     end = min(ref.last_offset + 1, await log.end_offset(topics.packages, 0))
     chunks: dict[int, bytes] = {}
@@ -38,6 +43,17 @@ async def fetch_archive(log: Log, topics: Topics, ref: PackageRef) -> bytes:
             if sum(map(len, chunks.values())) > ref.archive_bytes:
                 raise BadPackage("the uploaded chunks hold more than the archive; upload it again")
     return _joined(ref, chunks)
+
+
+def chunk_key(upload_id: str, index: int) -> bytes:
+    """The key of a piece of an upload in `aion.packages`."""
+    return f"chunk/{upload_id}/{index}".encode()
+
+
+def upload_of(key: bytes | None) -> str | None:
+    """The upload whose piece stands under this key; None if it is no piece's."""
+    found = _CHUNK_KEY.fullmatch(key or b"")
+    return None if found is None else found[1].decode()
 
 
 async def _chunk(log: Log, topics: Topics, value: bytes | None) -> PackageChunk:
