@@ -5,11 +5,13 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 JARS := .venv/.jars
 ROOMS := $(wildcard libs/* services/* clients/python examples benchmarks) tests
+ROUNDS ?= 20
+BENCHMARKS := latency starts restore takeover
 ERLANG_SOURCES := $(wildcard erlang/apps/*/src/*.erl)
 ERLANG_PACKAGES := erlang-base erlang-dev erlang-eunit erlang-syntax-tools erlang-crypto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup erlang demo test check
+.PHONY: help setup erlang demo test check sim chaos mutants bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,18 @@ check: setup ## Lint, format, types, who may import whom, house rules, Erlang wa
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	  erlc +warnings_as_errors +deterministic -o "$$out" $(ERLANG_SOURCES) && echo "erlc: no warnings"
 
+chaos: setup ## Kill and stop everything under load; ROUNDS=20 SEED=7, JSON at the end
+	@PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(or $(SEED),1)
+
+mutants: setup ## Switch mechanisms off and see that their tests die; ARGS="unload fencing" tries some
+	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+
+bench: setup ## Measure: latency, starts, restore, take-over; JSON, a line each
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+sim: setup ## Live through simulated clusters full of faults: SEEDS=5000 of them, or one again with SEED=7
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300))
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 setup" >&2; exit 1; }
@@ -42,7 +56,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # Fetched once and kept in the user's cache, so that brokers start without a network.
 $(JARS): $(INSTALLED) services/server/aion_server/broker.py services/server/aion_server/java.py
 	@$(BIN)/python -c 'import asyncio; from aion_server import broker, java; asyncio.run(java.find_java()); \
-	  asyncio.run(java.find_jars(broker.KAFKA_VERSION))'
+	  [asyncio.run(java.find_jars(version)) for version in (broker.KAFKA_VERSION, *broker.OLDER_KAFKA_VERSIONS)]'
 	@touch $@
 
 erlang:

@@ -1,0 +1,54 @@
+"""What is done to the system in each round: a pure function of the seed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+BROKER = "broker"
+VMS = "vms"
+"""Stands for all Erlang VMs of all executors."""
+
+FAMILIES = ("executor", "gateway", "catalog", VMS, BROKER)
+SECOND_FAULT_CHANCE = 0.3
+AT_ONCE_CHANCE = 0.4
+SHORTEST_MS, LONGEST_MS = 1_000, 8_000
+
+
+class FaultKind(StrEnum):
+    """kill -9, or SIGSTOP and later SIGCONT."""
+
+    KILL = "kill"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """`for_ms`: how long the victim is kept dead (0: it comes back at once, as VMs always do) or stopped."""
+
+    victim: str
+    kind: FaultKind
+    for_ms: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.victim} for {self.for_ms / 1000:.1f} s"
+
+
+def plan(seed: int, rounds: int, parts: Sequence[str]) -> list[tuple[Fault, ...]]:
+    """The faults of each round, which come at the same time. Any five rounds in a row, counted from the first, meet every
+    family of victims. `parts`: the names of all victims, each of which begins with its family's."""
+    dice = random.Random(seed)
+    families = [family for _ in range(0, rounds, len(FAMILIES)) for family in dice.sample(FAMILIES, len(FAMILIES))]
+    planned = []
+    for family in families[:rounds]:
+        chosen = [family]
+        if dice.random() < SECOND_FAULT_CHANCE:
+            chosen.append(dice.choice([other for other in FAMILIES if other != family]))
+        planned.append(tuple(_fault(dice, [part for part in parts if part.startswith(one)]) for one in chosen))
+    return planned
+
+
+def _fault(dice: random.Random, victims: Sequence[str]) -> Fault:
+    victim, kind = dice.choice(victims), dice.choice(list(FaultKind))
+    at_once = kind is FaultKind.KILL and (victim == VMS or dice.random() < AT_ONCE_CHANCE)
+    return Fault(victim=victim, kind=kind, for_ms=0 if at_once else dice.randrange(SHORTEST_MS, LONGEST_MS))

@@ -1,0 +1,196 @@
+"""The kill loop: rounds of load and faults; after each, all is answered, every run is closed and every history is read.
+
+One seed decides every fault and what each client does; only the operating system's scheduling is not in its hands.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from aion_common.clock import SystemClock
+from aion_common.kafka.client import connect
+from aion_common.kafka.topics import Topics
+from aion_server.check import Report, check_cluster
+from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
+from chaos.load import GIVEN_UP_S, TRY_S, Load
+from chaos.system import Size, System, running
+from chaos.takeovers import read_ownerships, summary_ms, take_overs
+from support import eventually
+
+CLIENTS = 8
+ANSWERS_AROUND = 20
+"""So many answers before the fault and after it has healed: the load was there, and is there again."""
+
+SENTENCES_MAX = 100
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """A fault, and when it came and had healed (ms since the epoch)."""
+
+    fault: Fault
+    at_ms: int
+    until_ms: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What all rounds found. `broken`: of the checker's promises, in sentences."""
+
+    seed: int
+    rounds: int
+    load: Load
+    died: list[str]
+    broken: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    fallen_over: list[str] = field(default_factory=list)
+    runs: int = 0
+    void: int = 0
+    stood_still_ms: dict[FaultKind, list[int]] = field(default_factory=lambda: {kind: [] for kind in FaultKind})
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        notes = self.load.notes
+        lost = [*notes.lost, *self.missing]
+        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over]
+        return {
+            "seed": self.seed,
+            "rounds": self.rounds,
+            "lost": len(lost),
+            "doubled": len(notes.doubled),
+            "refused": len(notes.refused),
+            "stale": len(notes.stale),
+            "broken": len(self.broken),
+            "fallen_over": len(self.fallen_over),
+            "sentences": sentences[:SENTENCES_MAX],
+            "starts": notes.starts,
+            "signals": notes.signals,
+            "loads": notes.loads,
+            "repeats": notes.repeats,
+            "runs": self.runs,
+            "void_records": self.void,
+            "longest_answer_ms": notes.longest_ms,
+            "died_by_themselves": Counter(self.died),
+            "take_over_ms": {f"after {kind}": summary_ms(times) for kind, times in self.stood_still_ms.items()},
+        }
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.document()["sentences"]
+
+
+async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome:
+    """Run it. Fails only when something hangs: what was found wrong stands in the outcome."""
+    async with running(folder, Size()) as system, _clients(system) as gateways:
+        load = Load(gateways=gateways, seed=seed)
+        outcome = Outcome(seed=seed, rounds=rounds, load=load, died=system.died)
+        await load.load()
+        victims = [*system.parts, VMS]
+        for number, faults in enumerate(plan(seed, rounds, victims), start=1):
+            tell(f"round {number}: {' and '.join(map(str, faults))}")
+            struck = await _round(system, load, number, faults)
+            await _look(system, outcome, struck)
+            tell(
+                f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads; "
+                f"longest answer {load.notes.longest_ms} ms so far"
+            )
+            if not outcome.is_clean:
+                tell(f"  broken: {outcome.document()['sentences']}")
+                break
+        return outcome
+
+
+async def _round(system: System, load: Load, number: int, faults: tuple[Fault, ...]) -> list[Struck]:
+    """Returns once everything that was asked is answered."""
+    done = asyncio.Event()
+    async with asyncio.TaskGroup() as clients:
+        for client in range(CLIENTS):
+            clients.create_task(load.converse(client, number, done))
+        try:
+            await _more_answers(load)
+            loading = clients.create_task(load.load())
+            async with asyncio.TaskGroup() as striking:
+                strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
+            await loading
+            await _more_answers(load)
+            await load.load()
+        finally:
+            done.set()
+    return [stroke.result() for stroke in strokes]
+
+
+async def _more_answers(load: Load) -> None:
+    notes = load.notes
+    wanted = len(notes.acknowledged) + ANSWERS_AROUND
+    await eventually(lambda: len(notes.acknowledged) >= wanted, within_s=GIVEN_UP_S)
+
+
+async def _strike(system: System, fault: Fault) -> Struck:
+    """Do it and let it heal."""
+    clock, victim = SystemClock(), fault.victim
+    at_ms = clock.now_ms()
+    if fault.kind is FaultKind.STOP:
+        with system.stopped(victim):
+            await _pass(fault.for_ms)
+    else:
+        system.hold_down(victim)
+        try:
+            system.kill(victim)
+            await _pass(fault.for_ms)
+        finally:
+            system.let_go(victim)
+    return Struck(fault=fault, at_ms=at_ms, until_ms=clock.now_ms())
+
+
+async def _pass(for_ms: int) -> None:
+    """The time that a fault lasts."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(for_ms / 1000, over.set)
+    await over.wait()
+
+
+async def _look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
+    """Read every history, and compare it with what the clients were told."""
+    now_ms = SystemClock().now_ms()
+    log = await connect(system.bootstrap)
+    try:
+        report = await check_cluster(log, Topics("aion."))
+        ownerships = await read_ownerships(log, Topics("aion."), system.size.partitions)
+    finally:
+        await log.close()
+    _judge(outcome, report)
+    outcome.fallen_over = [f"{name} fell over a defect, see its log" for name in system.fallen_over()]
+    if any(one.fault.victim == BROKER for one in struck):
+        # What stood still then stood still with the broker.
+        return
+    for one in struck:
+        for take_over in take_overs(ownerships, one.fault.victim, one.at_ms, now_ms):
+            outcome.stood_still_ms[one.fault.kind].append(take_over.stood_still_ms)
+
+
+def _judge(outcome: Outcome, report: Report) -> None:
+    notes = outcome.load.notes
+    outcome.broken = report.broken
+    outcome.missing = [f"{command_id} was acknowledged" for command_id in report.missing(notes.acknowledged)]
+    outcome.runs, outcome.void = report.runs, report.void
+    if report.runs != report.closed:
+        outcome.broken.append(f"{report.runs - report.closed} runs are open although they were answered")
+    if report.runs != notes.starts:
+        notes.doubled.append(f"{report.runs} runs of {notes.starts} starts")
+
+
+@asynccontextmanager
+async def _clients(system: System) -> AsyncIterator[list[httpx.AsyncClient]]:
+    async with AsyncExitStack() as clients:
+        yield [
+            await clients.enter_async_context(httpx.AsyncClient(base_url=url, timeout=TRY_S, trust_env=False))
+            for url in system.gateways
+        ]

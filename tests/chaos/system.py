@@ -1,0 +1,184 @@
+"""The whole system with several of everything, each part a process of its own: killed, stopped, kept down, and let go on.
+
+A part that is dead is started again as its supervisor would in production, unless it is held down. Used by the kill loop
+and by the benchmarks.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acceptance.stack import vms_of
+from aion_common.clock import SystemClock
+from aion_common.settings import Settings
+from aion_server.broker import Broker, free_port
+from aion_server.init import create_cluster
+from aion_server.programs import catalog_program, executor_program, gateway_program
+from aion_server.stack import SESSION_MS, BrokerPart
+from aion_server.supervisor import Change, Died, Part, Program, Supervisor, sleep_ms
+from chaos.faults import BROKER, VMS
+
+Adapt = Callable[[Program], Program]
+
+TRACEBACK = "Traceback (most recent call last)"
+KILLED = f"killed by signal {int(signal.SIGKILL)}"
+
+
+class HeldPart:
+    """A part that does not start while it is held down."""
+
+    def __init__(self, part: Part) -> None:
+        self.name = part.name
+        self.log = part.log
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self._part = part
+
+    @property
+    def pid(self) -> int | None:
+        """See `Part`."""
+        return self._part.pid
+
+    @property
+    def address(self) -> str:
+        """See `Part`."""
+        return self._part.address
+
+    async def start(self) -> None:
+        """Once it may."""
+        await self.may_start.wait()
+        await self._part.start()
+
+    async def ended(self) -> int:
+        """See `Part`."""
+        return await self._part.ended()
+
+    async def stop(self, wait_ms: int) -> None:
+        """See `Part`."""
+        await self._part.stop(wait_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How many of each there are. `restart_wait_ms`: between a death and the next start."""
+
+    executors: int = 2
+    gateways: int = 2
+    catalogs: int = 2
+    partitions: int = 8
+    restart_wait_ms: int = 200
+
+
+@dataclass(slots=True, kw_only=True)
+class System:
+    """What runs. `died`: parts that ended by themselves, with how."""
+
+    size: Size
+    parts: Mapping[str, HeldPart]
+    died: list[str] = field(default_factory=list)
+
+    @property
+    def bootstrap(self) -> str:
+        """The broker's address."""
+        return self.parts[BROKER].address
+
+    @property
+    def gateways(self) -> list[str]:
+        """Their URLs."""
+        return [f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")]
+
+    @property
+    def executors(self) -> list[str]:
+        """Their names."""
+        return [name for name in self.parts if name.startswith("executor")]
+
+    def fallen_over(self) -> list[str]:
+        """The parts whose logs tell of a defect."""
+        return [name for name, part in self.parts.items() if TRACEBACK in part.log.read_text(errors="replace")]
+
+    def pids(self, victim: str) -> list[int]:
+        """The processes of a part that run now, or those of all VMs."""
+        if victim == VMS:
+            return vms_of([pid for name in self.executors if (pid := self.parts[name].pid) is not None])
+        pid = self.parts[victim].pid
+        return [] if pid is None else [pid]
+
+    def kill(self, victim: str) -> None:
+        """kill -9. A part comes back after `restart_wait_ms`, unless it is held down."""
+        _send(self.pids(victim), signal.SIGKILL)
+
+    def hold_down(self, victim: str) -> None:
+        """Let it not start again before `let_go`. VMs are their executors' business."""
+        if victim != VMS:
+            self.parts[victim].may_start.clear()
+
+    def let_go(self, victim: str) -> None:
+        """Undo `hold_down`."""
+        if victim != VMS:
+            self.parts[victim].may_start.set()
+
+    @contextlib.contextmanager
+    def stopped(self, victim: str) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT at the end, for whatever of it is still there."""
+        pids = self.pids(victim)
+        _send(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _send(pids, signal.SIGCONT)
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@asynccontextmanager
+async def running(folder: Path, size: Size, adapt: Adapt = lambda program: program) -> AsyncIterator[System]:
+    """The system, with its data and logs in the folder; everything is stopped at the end. `adapt`: may change how a service
+    is started."""
+    settings = Settings(
+        data_dir=folder, session_timeout_ms=SESSION_MS, partitions=size.partitions, bootstrap="127.0.0.1:1", log_level="info"
+    )
+    system = System(size=size, parts={})
+
+    def changed(change: Change) -> None:
+        if isinstance(change, Died) and change.reason != KILLED:
+            system.died.append(f"{change.part.name}: {change.reason}")
+
+    async def wait(_again_ms: int) -> None:
+        await sleep_ms(size.restart_wait_ms)
+
+    async with asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, SystemClock(), changed, wait)
+        try:
+            broker = HeldPart(BrokerPart(Broker(folder / BROKER, free_port())))
+            await supervisor.start([broker])
+            settings = settings.model_copy(update={"bootstrap": broker.address})
+            await create_cluster(settings)
+            tiers = [[HeldPart(adapt(program)) for program in tier] for tier in _services(settings, size)]
+            system.parts = {part.name: part for part in (broker, *(part for tier in tiers for part in tier))}
+            for tier in tiers:
+                await supervisor.start(tier)
+            yield system
+        finally:
+            for part in system.parts.values():
+                part.may_start.set()
+            await supervisor.stop()
+
+
+def _services(settings: Settings, size: Size) -> list[list[Program]]:
+    """In the order of their start."""
+    catalogs = [catalog_program(settings, f"catalog-{number}") for number in range(1, size.catalogs + 1)]
+    executors = [executor_program(settings, f"executor-{number}") for number in range(1, size.executors + 1)]
+    gateways = [
+        gateway_program(settings.model_copy(update={"http_port": free_port()}), f"gateway-{number}")
+        for number in range(1, size.gateways + 1)
+    ]
+    return [catalogs, executors, gateways]

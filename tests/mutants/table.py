@@ -1,0 +1,166 @@
+"""Mechanism -> how it is switched off -> the tests that die. `before` stands once in `file`."""
+
+from dataclasses import dataclass
+
+_EXECUTOR = "services/executor/aion_executor/"
+_CATALOG = "services/catalog/aion_catalog/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """`tests`: below `tests/`; at least one must fail."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        name="fencing: a new owner appends with the epoch that it claimed",
+        file=_EXECUTOR + "shell/ownership.py",
+        before="appender = await log_.fenced_appender(history, partition, identity)",
+        after="lowest = ProducerIdentity(producer_id=identity.producer_id, producer_epoch=0)\n"
+        "    appender = await log_.fenced_appender(history, partition, lowest)",
+        tests=("executor/test_ownership.py::test_old_owner_is_refused_from_the_new_epoch_on",),
+    ),
+    Mutant(
+        name="fencing: a producer id that the broker forgot is fenced, too",
+        file=_EXECUTOR + "shell/ownership.py",
+        before="if known not in (-1, identity.producer_id):",
+        after="if False:",
+        tests=("executor/test_ownership.py::test_old_owner_is_refused_when_the_broker_forgot_its_producer_id",),
+    ),
+    Mutant(
+        name="epoch check: a void record is passed over",
+        file=_EXECUTOR + "restore.py",
+        before="if not isinstance(record.event, OwnerEpoch) and record.owner_epoch != self.partition.owner_epoch:",
+        after="if False:",
+        tests=("executor/test_ownership.py::test_void_record_is_passed_over",),
+    ),
+    Mutant(
+        name="contiguity check: a batch lies where it was expected",
+        file=_EXECUTOR + "shell/partition_loop.py",
+        before='assert base_offset == self.next_offset, "the history has one writer"',
+        after="assert base_offset >= 0",
+        tests=("executor/test_loop.py::test_batch_that_lies_elsewhere_than_expected_is_not_believed",),
+    ),
+    Mutant(
+        name="sends after acknowledgement",
+        file=_EXECUTOR + "shell/partition.py",
+        before="appended = await self.appender.append(batch.records)",
+        after="self._owed.put_nowait(Owed(sends=tuple(batch.changes.sends), through=-1))\n"
+        "        await asyncio.sleep(0.05)\n"
+        "        appended = await self.appender.append(batch.records)",
+        tests=("executor/test_ownership.py::test_append_of_unknown_outcome_loses_and_doubles_nothing",),
+    ),
+    Mutant(
+        name="Progress carries answers",
+        file=_EXECUTOR + "processor.py",
+        before="answers=tuple(batch.answers)",
+        after="answers=()",
+        tests=("core/test_starts.py", "properties/test_fold_equals_live.py"),
+    ),
+    Mutant(
+        name="observed_seq says what a turn was given",
+        file=_EXECUTOR + "core/decide/turns.py",
+        before="TurnEnded(observed_seq=turn.observed_seq",
+        after="TurnEnded(observed_seq=run.seq",
+        tests=("core/test_signals_and_turns.py::test_input_during_a_turn_is_observed_by_the_next_one",),
+    ),
+    Mutant(
+        name="unload barrier: starts that name a closing version wait",
+        file=_EXECUTOR + "core/decide/runs.py",
+        before="if start.version is not None and is_closing(partition, namespace, start.version):",
+        after="if False:",
+        tests=("core/test_unload.py::test_start_that_names_a_closing_version_is_refused_when_it_is_gone",),
+    ),
+    Mutant(
+        name="unload barrier: pins include what the log has not acknowledged yet",
+        file=_EXECUTOR + "changes.py",
+        before="return sorted(kept.union(entry for entry in self._entries_added if entry.startswith(prefix)))",
+        after="return sorted(kept)",
+        tests=("core/test_unload.py::test_start_in_the_same_batch_as_the_marker_is_counted",),
+    ),
+    Mutant(
+        name="unload: a verdict counts for its own attempt only",
+        file=_EXECUTOR + "core/decide/catalog.py",
+        before="partition.closing is not None and partition.closing.attempt == marker.attempt",
+        after="partition.closing is not None",
+        tests=("core/test_unload.py::test_verdict_on_another_attempt_says_nothing",),
+    ),
+    Mutant(
+        name="unload: parked starts are kept in the history",
+        file=_EXECUTOR + "core/apply/catalog.py",
+        before="return replace(partition, parked=(*partition.parked, event.offset))",
+        after="return partition",
+        tests=("core/test_unload.py::test_parked_start_outlives_its_owner",),
+    ),
+    Mutant(
+        name="flip transaction: all of a decision or nothing",
+        file=_CATALOG + "shell/loop.py",
+        before="await term.producer.commit("
+        "[*writes_of(around.topics, around.cluster.partitions, state, decision, now_ms), *beside])",
+        after="for write in [*writes_of(around.topics, around.cluster.partitions, state, decision, now_ms), *beside]:\n"
+        "        await term.producer.commit([write])",
+        tests=("catalog/test_catalog_loop.py::test_a_transaction_that_failed_leaves_nothing_and_is_decided_again",),
+    ),
+    Mutant(
+        name="flip transaction: the marker is in every partition",
+        file=_CATALOG + "shell/transaction.py",
+        before="for partition in range(command_partitions)",
+        after="for partition in range(1)",
+        tests=("catalog/test_catalog_loop.py", "catalog/test_unload_loop.py"),
+    ),
+    Mutant(
+        name="seen ids: a repeat gets the first answer",
+        file=_EXECUTOR + "processor.py",
+        before="if (reply := changes.answer(command.command_id)) is not None:",
+        after="if (reply := changes.answer(command.command_id)) is not None and not reply:",
+        tests=("core/test_starts.py::test_repeat_gets_the_first_answer",),
+    ),
+    Mutant(
+        name="store identity: a store of another log is rebuilt",
+        file=_EXECUTOR + "shell/ownership.py",
+        before="is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)",
+        after="is_ours = restored is not None",
+        tests=("executor/test_ownership.py::test_store_of_another_log_is_rebuilt",),
+    ),
+    Mutant(
+        name="clock guard: a wrong clock does not own",
+        file=_EXECUTOR + "shell/ownership.py",
+        before="if not earliest <= appended.timestamp_ms <= latest:",
+        after="if False:",
+        tests=("executor/test_ownership.py::test_owner_with_a_wrong_clock_refuses_to_own",),
+    ),
+    Mutant(
+        name="renewal before sequence numbers end",
+        file=_EXECUTOR + "shell/partition.py",
+        before="if self._appended_records >= RECORDS_PER_OWNERSHIP_MAX:",
+        after="if False:",
+        tests=("executor/test_upkeep.py::test_ownership_is_renewed_before_sequence_numbers_end",),
+    ),
+    Mutant(
+        name="trim: nothing that is not decided",
+        file=_EXECUTOR + "shell/executor.py",
+        before="before = decided if young is None else min(decided, young)",
+        after="before = await log_.end_offset(commands, partition)",
+        tests=("executor/test_upkeep.py::test_old_commands_that_are_not_decided_stay",),
+    ),
+    Mutant(
+        name="time does nothing before the backlog is decided",
+        file=_EXECUTOR + "shell/partition_loop.py",
+        before="return self.dues_from is None or self.decided.commands_next < self.dues_from",
+        after="return False",
+        tests=("core/test_endings.py",),
+    ),
+    Mutant(
+        name="no run is ended before its time",
+        file=_EXECUTOR + "core/apply/runs.py",
+        before="record.recorded_at + event.run_timeout_ms",
+        after="record.recorded_at + event.run_timeout_ms - 1",
+        tests=("core/test_endings.py",),
+    ),
+)
