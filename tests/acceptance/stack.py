@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import httpx
 
 from aion_common.kafka.client import connect
+from aion_common.kafka.reading import records_between
 from aion_common.kafka.topics import Topics
+from aion_common.records.owners import Owner
+from aion_common.wire import decode
 from aion_server.broker import free_port
 from aion_server.check import Report, check_cluster
 from support import eventually
@@ -91,8 +95,7 @@ class Stack:
 
     def vms(self) -> list[int]:
         """The Erlang VMs of all executors."""
-        owners = {pid for name, pid in self.pids().items() if name.startswith("executor")}
-        return [pid for pid in _all_pids() if _parent(pid) in owners and b"beam" in _command(pid)]
+        return vms_of([pid for name, pid in self.pids().items() if name.startswith("executor")])
 
     async def kill(self, service: str) -> None:
         """kill -9, then wait until another process has its place and a start would work."""
@@ -111,6 +114,26 @@ class Stack:
         assert not report.broken, report.broken
         return report
 
+    async def metrics(self) -> str:
+        """What all executors tell."""
+        addresses = set(await self._owners())
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return "".join([(await client.get(f"http://{address}/metrics")).text for address in addresses])
+
+    async def _owners(self) -> list[str]:
+        log = await connect(f"127.0.0.1:{self.kafka_port}")
+        topics = Topics("aion.")
+        try:
+            end = await log.end_offset(topics.owners, 0)
+            newest: dict[int, Owner] = {}
+            async with aclosing(records_between(log, topics.owners, 0, end)) as portions:
+                async for records in portions:
+                    for owner in (decode(record.value) for record in records):
+                        newest[owner.partition] = max(owner, newest.get(owner.partition, owner), key=_epoch)
+            return [owner.address for owner in newest.values()]
+        finally:
+            await log.close()
+
     async def kill_vms(self) -> None:
         """kill -9 of every VM."""
         for pid in self.vms():
@@ -125,6 +148,15 @@ class Stack:
         for store in stores:
             shutil.rmtree(store)
         await self.start()
+
+
+def _epoch(owner: Owner) -> int:
+    return owner.owner_epoch
+
+
+def vms_of(executors: Collection[int]) -> list[int]:
+    """The Erlang VMs that are children of these processes."""
+    return [pid for pid in _all_pids() if _parent(pid) in executors and b"beam" in _command(pid)]
 
 
 def _all_pids() -> list[int]:
@@ -192,6 +224,10 @@ class Api:
         events: list[dict[str, Any]] = _json(await self.call("GET", f"/v1/workflows/{workflow_id}/history"), 200)["events"]
         return events
 
+    async def unload(self, version: str) -> httpx.Response:
+        """Try to unload a version."""
+        return await self.call("DELETE", f"/v1/versions/{version}")
+
     async def run_once(self, workflow_type: str, workflow_id: str) -> Any:
         """Start, signal, result."""
         await self.start(workflow_type, workflow_id=workflow_id)
@@ -200,7 +236,7 @@ class Api:
 
     async def terminal_events(self, workflow_id: str) -> list[str]:
         """The names of the newest run's terminal events: one, if all is well."""
-        terminal = {"RunCompleted", "RunFailed"}
+        terminal = {"RunCompleted", "RunFailed", "RunCancelled", "RunTerminated", "RunTimedOut"}
         return [event["type"] for event in await self.history(workflow_id) if event["type"] in terminal]
 
     async def recorded_version(self, workflow_id: str) -> str:
