@@ -132,6 +132,7 @@ class Stay:
         return None
 
     def _resumed(self, got: Got | AskedToCancel) -> Outcome:
+        self.waits_since += 1
         try:
             self.waits = self._go_on(got)
             while (fitting := self._fitting(self.waits)) is not None:
@@ -147,7 +148,6 @@ class Stay:
             return Failed(
                 activation=self.activation, observed_seq=self.observed, kind="error", message=str(error), details=None
             )
-        self.waits_since += 1
         return self._waiting()
 
     def _go_on(self, got: Got | AskedToCancel) -> Asks | Receives:
@@ -322,7 +322,7 @@ class TwinPool:
             self.loop.call_later(self.loop.random.random() ** 2 * 0.4, self._time_out, vm, stay, stay.waits_since)
 
     def _time_out(self, vm: Vm, stay: Stay, since: int) -> None:
-        if vm.is_dead or vm.stays.get(stay.activation) is not stay or stay.waits_since != since:
+        if vm.is_dead or stay.has_ended or vm.stays.get(stay.activation) is not stay or stay.waits_since != since:
             return
         try:
             outcome = stay.time_out()
