@@ -311,16 +311,19 @@ class World:
 
     def _close_all(self) -> None:
         """Runs take the turns that they owe by themselves; then each open one is given what it may wait for."""
-        self._until(lambda: not self._restless(), "runs do not go on", lambda: str(list(map(vars_of, self._restless()))))
+        self._until_runs_rest()
         for is_last in (False, True):
             self._spawn_closer(is_last)
             self._until(lambda: not self._clients_run(), "closers were not answered", lambda: str(list(self.clients.waiting)))
-            self._run(10_000, 300)
+            self._until_runs_rest()
         self.loop.now += CANCEL_GRACE_MS / 1000
         self._until(lambda: not self._open(), "runs did not close", lambda: str([vars_of(run) for run in self._open()]))
 
     def _open(self) -> list[SeenRun]:
         return [self.ledger.runs[run_id] for run_id in self.ledger.open.values()]
+
+    def _until_runs_rest(self) -> None:
+        self._until(lambda: not self._restless(), "runs do not go on", lambda: str(list(map(vars_of, self._restless()))))
 
     def _restless(self) -> list[SeenRun]:
         return [run for run in self._open() if run.is_restless]
