@@ -112,6 +112,9 @@ SOUND = records(STARTED, SIGNAL, SIGNAL)
         ([SOUND[0], replace(SOUND[1], event=replace(SIGNAL, name="b"))], "record 2: the chain covers the events before it"),
         ([SOUND[0], replace(SOUND[1], chain=bytes(16)), SOUND[2]], "record 3: the chain covers the events before it"),
         ([SOUND[0], replace(SOUND[1], recorded_at=0)], "time does not go back in a run"),
+        ([SOUND[0], replace(SOUND[1], recorded_at=-1)], "time does not go back in a run"),
+        ([replace(SOUND[0], seq=-1)], "record 1: event 1 of the run comes next, not -1"),
+        ([], "a run has at least its RunStarted"),
         ([SOUND[0], replace(SOUND[1], owner_epoch=-1)], "owner epochs do not go back in a run"),
         ([SOUND[0], replace(SOUND[1], workflow_id=WorkflowId("w"))], "a run belongs to one workflow id"),
         ([SOUND[0], replace(SOUND[1], run_id=OTHER)], f"record 2: a record of run {OTHER}"),
@@ -179,6 +182,8 @@ def test_unknown_schema_is_no_broken_promise_but_told_clearly(capsys: pytest.Cap
     [
         Answer(body={"records": ["?"], "next_seq": None}),
         Answer(body={"records": [5], "next_seq": None}),
+        Answer(body={"records": ["é"], "next_seq": None}),
+        Answer(body={"records": [], "next_seq": "2"}),
         Answer(body={"records": [], "next_seq": 1}),
     ],
 )

@@ -5,7 +5,6 @@ A room of its own, because what it needs (the client of Kafka, the schemas) take
 
 import asyncio
 import base64
-import binascii
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -65,6 +64,7 @@ def _from_gateway(client: Client, workflow_id: str, run_id: str | None) -> RunCh
             )
             what = f"record {check.events + 1} has a schema that this program does not know: {error.fingerprint}"
             raise failed("unknown_schema", what, *steps) from error
+    check.end()
     return check
 
 
@@ -74,10 +74,10 @@ def _values(client: Client, workflow_id: str, run_id: str) -> Iterator[bytes]:
         page = client.records(workflow_id, run_id=run_id, from_seq=next_seq)
         try:
             yield from [base64.b64decode(text, validate=True) for text in page["records"]]
-        except (binascii.Error, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise UnexpectedAnswer(f"{client.url} answers with records that are not base64") from error
         following = page["next_seq"]
-        if following is not None and following <= next_seq:
+        if following is not None and (not isinstance(following, int) or following <= next_seq):
             raise UnexpectedAnswer(f"{client.url} answers event {next_seq} with the next one at {following}")
         next_seq = following
 

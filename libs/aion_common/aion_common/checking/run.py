@@ -69,7 +69,9 @@ class RunHistory:
         return [sentence for is_kept, sentence in promises if not is_kept]
 
     def _of_any_record(self, record: HistoryRecord, value: bytes) -> Iterator[Promise]:
-        chain = next_chain(self.chain, record.seq, record.recorded_at, event_bytes_of(value))
+        # Only what is not negative can be hashed; what is breaks a promise of its own below.
+        is_hashed = min(record.seq, record.recorded_at) >= 0
+        chain = next_chain(self.chain, record.seq, record.recorded_at, event_bytes_of(value)) if is_hashed else None
         yield record.seq == self.seq + 1, f"event {self.seq + 1} of the run comes next, not {record.seq}"
         yield (record.namespace, record.workflow_id) == self.workflow, "a run belongs to one workflow id"
         yield not self.is_closed, "nothing follows a terminal event"
@@ -160,3 +162,8 @@ class RunCheck:
             self.broken.append(f"{where}: a record of run {record.run_id or 'none'}")
             return
         self.broken += [f"{where}: {sentence}" for sentence in self.history.take(record, value)]
+
+    def end(self) -> None:
+        """There are no more records."""
+        if not self.events:
+            self.broken.append("a run has at least its RunStarted, but there is no record of it")
