@@ -9,13 +9,15 @@ import pytest
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import OffsetOutOfRange
+from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Write
 from aion_common.kafka.topics import Topics, wanted
+from aion_common.limits import COMMAND_BYTES_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
+from aion_executor.core.inputs import UnreadableInput
 from aion_executor.shell import commands
-from aion_executor.shell.commands import CommandReader
+from aion_executor.shell.commands import CommandReader, parse
 from aion_executor.shell.partition_loop import FromLog
 from executor.given import start
 from support import eventually
@@ -195,3 +197,36 @@ async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
     await eventually(lambda: 3 in loop.offsets)
     running.cancel()
     assert loop.offsets == [0, 1, 2, 3]
+
+
+async def test_backlog_is_told_when_all_of_it_was_offered_and_not_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "READ_RECORDS_MAX", 1)
+    loop = Loop()
+    await bench.write(0, *some(3))
+    producer = await bench.log.transactional_producer("catalog")
+    await producer.commit([Write(topic=TOPICS.commands, partition=0, key=None, value=some(1)[0])])
+    end = await bench.log.end_offset(TOPICS.commands, 0)
+    assert end == 5, "the end of a transaction takes an offset of its own"
+    bench.reader.attach(0, loop, 0, end)
+    running = asyncio.create_task(bench.reader.run())
+    await eventually(lambda: loop.backlogs)
+    assert loop.backlogs == [4]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_empty_backlog_is_told_too(bench: Bench) -> None:
+    loop = Loop()
+    bench.reader.attach(0, loop, 0, 0)
+    running = asyncio.create_task(bench.reader.run())
+    assert await eventually(lambda: loop.backlogs) == [0]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_dead_letter_of_a_large_record_is_cut_and_says_so() -> None:
+    content = bytes(COMMAND_BYTES_MAX + 1)
+    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content))
+    assert isinstance(read, UnreadableInput)
+    assert (len(read.value or b""), read.value_bytes) == (DEAD_LETTER_BYTES_MAX, len(content))
+    assert len(read.key or b"") == NAME_BYTES_MAX

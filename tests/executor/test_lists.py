@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from aion_common.errors import Fenced
 from aion_common.ids import WorkflowId
 from aion_executor.core.run import Run
 from aion_executor.shell import lists
 from aion_executor.shell.lists import Page, count_pins, list_runs, wanted_of
+from aion_executor.store.rows import Store
 from executor.given import V1, V2, routed, signal, start
 from executor.world import World
 
@@ -79,9 +81,22 @@ async def test_pins_are_counted_by_version_and_kind(world: World, monkeypatch: p
     monkeypatch.setattr(lists, "LIST_SCAN_RUNS_MAX", 1)
     run_id = world.newest(WorkflowId("w0")).run_id
     world.loop.residents.evict(run_id)
-    store, is_resident = world.loop.store, world.loop.residents.is_resident
-    counted = await count_pins(store, world.newest(WorkflowId("w0")).namespace, is_resident)
+    is_resident = world.loop.residents.is_resident
+    counted = await count_pins(lambda: world.loop.store, world.newest(WorkflowId("w0")).namespace, is_resident)
     assert counted == {
         V1: {"live_run": 1, "recoverable_run": 1, "recorded_child": 0},
         V2: {"live_run": 1, "recoverable_run": 0, "recorded_child": 0},
     }
+
+
+async def test_count_ends_with_the_ownership(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "LIST_SCAN_RUNS_MAX", 1)
+    looks = iter([world.loop.store])
+
+    def open_store() -> Store:
+        for store in looks:
+            return store
+        raise Fenced("the ownership has ended")
+
+    with pytest.raises(Fenced):
+        await count_pins(open_store, world.newest(WorkflowId("w0")).namespace, world.loop.residents.is_resident)

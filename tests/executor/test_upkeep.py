@@ -135,6 +135,18 @@ def test_answers_are_forgotten_when_they_are_old_and_not_before() -> None:
     assert isinstance(world.answer("c1"), StartAccepted), "an accepted start is known by its run"
 
 
+async def test_owner_forgets_old_answers(cluster: Cluster, calendar: Calendar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owned_partition, "IDLE_CHECK_S", 0.01)
+    async with cluster.executor("m1", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        await cluster.send(signal("s1", "x"))
+        await cluster.answer("s1")
+        store = executor.owned()[0].store
+        assert store.answer(CommandId("s1")) is not None
+        calendar.ahead_ms = ANSWERS_KEPT_MS + 60_000
+        await eventually(lambda: store.answer(CommandId("s1")) is None)
+
+
 def test_old_answers_are_forgotten_some_at_a_time() -> None:
     world = World().after(*(signal(f"s{number}", "x") for number in range(5)))
     assert world.loop.store.forget_answers(world.now_ms + 1, 3) == 3

@@ -6,7 +6,6 @@ Whoever asks for a partition that is not owned here gets `wrong_owner` (421) and
 import asyncio
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +13,7 @@ from starlette.routing import Route
 
 from aion_beam.frames import QueryFailed
 from aion_common.errors import Fenced, VmDied
+from aion_common.exposition import metrics_route
 from aion_common.ids import Namespace, RunId, WorkflowId
 from aion_common.limits import HISTORY_PAGE_EVENTS_MAX, QUERY_MS_MAX, WAIT_MS_MAX
 from aion_common.problems import PROBLEM_JSON, WRONG_OWNER, problem, problem_of
@@ -36,10 +36,7 @@ def create_app(member: str, owned: Owned) -> Starlette:
         epochs = {str(number): partition.loop.partition.owner_epoch for number, partition in owned().items()}
         return _json(200, {"member": member, "owned": epochs})
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    routes = [Route("/ready", ready), Route("/metrics", metrics)]
+    routes = [Route("/ready", ready), metrics_route()]
     return Starlette(routes=[*routes, *_routes_of_runs(owned), *_routes_of_partitions(owned)])
 
 
@@ -115,8 +112,12 @@ def _routes_of_partitions(owned: Owned) -> list[Route]:
         partition = _partition(request, owned())
         if isinstance(partition, Response):
             return partition
-        loop = partition.loop
-        counted = await count_pins(loop.store, Namespace(request.query_params["namespace"]), loop.residents.is_resident)
+        try:
+            counted = await count_pins(
+                lambda: partition.store, Namespace(request.query_params["namespace"]), partition.loop.residents.is_resident
+            )
+        except Fenced:
+            return _wrong_owner()
         return _json(200, {"versions": counted})
 
     return [
@@ -145,7 +146,8 @@ async def _query(partition: OwnedPartition, run: Run, name: str, arguments: byte
             case QueryFailed(message=message):
                 return _refused(RejectionCode.QUERY_FAILED, message)
             case None:
-                await asyncio.sleep(0)
+                # The run is closed or blocked by a batch that is still on its way.
+                await partition.next_batch()
 
 
 def _partition(request: Request, owned: Mapping[int, OwnedPartition]) -> OwnedPartition | Response:

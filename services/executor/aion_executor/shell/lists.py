@@ -106,14 +106,16 @@ def _matches(run: Run, wanted: Wanted) -> bool:
     )
 
 
-async def count_pins(store: Store, namespace: Namespace, is_resident: Callable[[RunId], bool]) -> dict[str, dict[str, int]]:
+async def count_pins(
+    open_store: Callable[[], Store], namespace: Namespace, is_resident: Callable[[RunId], bool]
+) -> dict[str, dict[str, int]]:
     """How many open runs pin each version, by kind. Lets others have their turn between slices, so that it is exact only if
-    nothing happens meanwhile."""
+    nothing happens meanwhile. `open_store` is asked before each slice; what it raises when there is none any more comes out."""
     counts: dict[str, Counter[PinKind]] = {}
     prefix = open_prefix(namespace)
     start = prefix
     while True:
-        entries = list(islice(store.entries(prefix, start), LIST_SCAN_RUNS_MAX))
+        entries = list(islice(open_store().entries(prefix, start), LIST_SCAN_RUNS_MAX))
         for entry in entries:
             counts.setdefault(version_in(entry), Counter())[kind_of(run_id_in(entry), is_resident)] += 1
         if len(entries) < LIST_SCAN_RUNS_MAX:

@@ -31,6 +31,7 @@ from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd, Vms
+from aion_executor.store.rows import Store
 
 log = structlog.get_logger(__name__)
 
@@ -154,6 +155,18 @@ class OwnedPartition:
         await self._until_written(self.loop.turns_proposed)
         return answer
 
+    @property
+    def store(self) -> Store:
+        """What the log has acknowledged, for readers that let others have their turn between two looks: ask for it anew after
+        each. Raises Fenced when the ownership has ended, and the store with it."""
+        self._check_owned()
+        return self.loop.store
+
+    async def next_batch(self) -> None:
+        """Return once another batch is in the log. Raises Fenced when the ownership ends or has ended."""
+        self._check_owned()
+        await self._written_with(0)
+
     def _check_owned(self) -> None:
         """Raises Fenced: who keeps on asking gets no answer here."""
         if self._has_ended:
@@ -161,8 +174,11 @@ class OwnedPartition:
 
     async def _until_written(self, turns: int) -> None:
         """Return once so many turns are in the log."""
-        if self.loop.turns_written >= turns:
-            return
+        if self.loop.turns_written < turns:
+            await self._written_with(turns)
+
+    async def _written_with(self, turns: int) -> None:
+        """Return at the next batch with which so many turns are in the log."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = (turns, waiter)
         self._turn_waiters.append(waiting)

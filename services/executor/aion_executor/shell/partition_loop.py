@@ -333,7 +333,6 @@ class PartitionLoop:
                 self._wake(run, now_ms)
             case Evict(run=run):
                 self._awaited.discard(self.residents.evict(run.run_id))
-                self.waking.tell(run.run_id, None)
             case Warm(namespace=namespace, version=version):
                 self.residents.vms.warm(namespace, version)
             case Unload(namespace=namespace, version=version):
