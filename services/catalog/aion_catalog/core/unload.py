@@ -79,7 +79,7 @@ def _pinned(target: VersionLoaded, pins: Gathered) -> Rejection:
     named = tuple(pin for report in reports for pin in report.pins)
     return Rejection(
         code=RejectionCode.VERSION_PINNED,
-        reason=f"version {target.version} is still needed, {total} times",
+        reason=f"version {target.version} is still needed by {total} open runs or children",
         workflow_type=target.types[0],
         version=target.version,
         pins_total=total,
