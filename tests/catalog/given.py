@@ -1,7 +1,8 @@
 """Values that the catalog's tests start from, and one line of given/when: state after commands decided in order."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aion_catalog.core.apply import fold
 from aion_catalog.core.decide import decide

@@ -1,6 +1,6 @@
 """The rules of loading and routing: given a state, when a command, then these events and this answer."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_catalog.core.decide import decide, needs_check, routes_of
 from aion_catalog.core.decision import Refused

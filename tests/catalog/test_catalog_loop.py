@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.election import work_when_elected

@@ -2,10 +2,11 @@
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.packages import check_package
@@ -89,7 +90,7 @@ async def test_chunks_that_are_not_what_the_reference_says_are_refused(
     whole = await world.upload(CONTENT, "whole", chunk_bytes=1000)
 
     with pytest.raises(BadPackage, match=sentence):
-        await fetch_archive(world.log, TOPICS, replace(whole, **wrong))  # type: ignore[arg-type]
+        await fetch_archive(world.log, TOPICS, replace(whole, **wrong))
 
 
 @pytest.mark.parametrize(

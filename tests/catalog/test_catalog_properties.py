@@ -1,9 +1,10 @@
 """Whatever clients send in whatever order: sentences that hold for every history of the catalog."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aion_catalog.core.decide import decide, needs_check, needs_pins
 from aion_catalog.core.decision import Checked, Decision, Gathered, Refused

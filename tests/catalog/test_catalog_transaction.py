@@ -1,7 +1,8 @@
 """What one transaction writes: each partition's share fits into one batch, whatever a package brings."""
 
 from collections import Counter
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aion_catalog.core.decide import decide
 from aion_catalog.core.state import CatalogState

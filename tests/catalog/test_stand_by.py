@@ -6,9 +6,9 @@ The other one finishes or refuses each command; an answer that was given stays w
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.state import loaded_versions
 from aion_catalog.shell.loop import read_back

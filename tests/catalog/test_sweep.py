@@ -1,9 +1,9 @@
 """Uploads that nobody loaded are deleted after a day, and nothing else is."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.state import CatalogState
 from aion_catalog.shell.sweep import Sweep

@@ -1,8 +1,7 @@
 """The rules of unloading: given a state and what the owners report, then these events and this answer."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.apply import fold
 from aion_catalog.core.decide import decide, needs_pins

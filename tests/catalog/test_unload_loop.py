@@ -1,9 +1,9 @@
 """Unloading over the in-memory log: what owners report decides, and what nobody should believe is passed over."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Refused
 from aion_common import limits

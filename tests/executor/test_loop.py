@@ -1,8 +1,7 @@
 """The loop's own promises: one writer, watermark, limits of batches, time, residents, room."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import WorkflowId, WorkflowType
 from aion_common.limits import INPUTS_PER_BATCH_MAX, MIB, SENT_THROUGH_LAG_MS, TURN_WAIT_MS

@@ -1,12 +1,13 @@
 """Taking partitions over: fencing, void records, stores that are not ours, replies that are owed."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog.testing
+from msgspec import structs
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Fenced, Unavailable
@@ -87,7 +88,7 @@ async def test_void_record_is_passed_over(cluster: Cluster, memory: MemoryCluste
         await cluster.answer("c1")
     records = [record for record in await cluster.histories() if isinstance(record.event, RunStarted)]
     partition = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
-    zombie = replace(records[0], owner_epoch=-5, run_id=RunId("f" * 32))
+    zombie = structs.replace(records[0], owner_epoch=-5, run_id=RunId("f" * 32))
     sender = await cluster.log.sender()
     await sender.send(cluster.topics.history, partition, [(b"k", encode(zombie)), (b"k", b"garbage")])
     await sender.close()
@@ -207,7 +208,7 @@ async def test_fencing_a_forgotten_producer_id_says_nothing_about_the_partition(
 def on_disk(cluster: Cluster, member: str, folder: Path) -> Claimant:
     """A claimant with RocksDB."""
     stores = Stores(open=open_rocks, delete=delete_rocks)
-    return replace(cluster.claimant(member, MemoryDisk()), stores=stores, folder=folder)
+    return dataclasses.replace(cluster.claimant(member, MemoryDisk()), stores=stores, folder=folder)
 
 
 async def test_store_on_disk_of_another_log_is_rebuilt(cluster: Cluster, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ async def test_claimant_whose_epoch_is_not_the_newest_gives_up(cluster: Cluster,
 
 
 async def test_owner_with_a_wrong_clock_refuses_to_own(cluster: Cluster) -> None:
-    claimant = replace(cluster.claimant("m", MemoryDisk()), clock=StillClock(now_ms=1))
+    claimant = dataclasses.replace(cluster.claimant("m", MemoryDisk()), clock=StillClock(now_ms=1))
     with pytest.raises(ClockSkew):
         await take_over(claimant, 0)
 

@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         name="unload barrier: pins include what the log has not acknowledged yet",
         file=_EXECUTOR + "changes.py",
-        before="return sorted(kept.union(entry for entry in self._entries_added if entry.startswith(prefix)))",
+        before="return sorted(kept.union(entry for entry in added if entry.startswith(prefix)))",
         after="return sorted(kept)",
         tests=("core/test_unload.py::test_start_in_the_same_batch_as_the_marker_is_counted",),
     ),

@@ -1,7 +1,8 @@
 """Histories for the checker: sound ones, made by the real loop, and the same with one record changed."""
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aion_common.clock import SystemClock
 from aion_common.kafka.topics import Topics
@@ -64,7 +65,7 @@ def chained(history: list[bytes]) -> list[bytes]:
 
 def with_event(**fields: object) -> Change:
     """A change of some fields of the event."""
-    return lambda record: replace(record, event=replace(record.event, **fields))  # type: ignore[arg-type]
+    return lambda record: replace(record, event=replace(record.event, **fields))
 
 
 def assert_named(report: Report, sentence: str) -> None:

@@ -1,8 +1,7 @@
 """The checker sees what it is there to see: each broken promise, made by hand, is named."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aion_common.checking import RunHistory
 from aion_common.ids import CommandId, RunId, WorkflowId
@@ -173,7 +172,7 @@ async def test_answer_that_is_not_in_the_history_is_named(world: World) -> None:
     def invent(record: HistoryRecord) -> HistoryRecord:
         assert isinstance(record.event, Progress)
         answers = tuple(
-            replace(answered, answer=replace(answered.answer, run_id=RunId("f" * 32)))  # type: ignore[arg-type]
+            replace(answered, answer=replace(answered.answer, run_id=RunId("f" * 32)))
             for answered in record.event.answers
         )
         return replace(record, event=replace(record.event, answers=answers))

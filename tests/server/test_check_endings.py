@@ -1,8 +1,7 @@
 """The checker on ends from outside: cancels, terminations and time-outs, each too early, twice or for no reason, and named."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import CommandId, WorkflowId
 from aion_common.limits import CANCEL_GRACE_MS
@@ -95,7 +94,7 @@ async def test_run_that_is_replaced_by_a_start_that_did_not_say_so_is_named(worl
     commands = list(world.commands)
     at = next(offset for offset, given in enumerate(commands) if getattr(given, "command", None) and _id(given) == "c5")
     meek = start("c5", "at_once", workflow_id=W4)
-    world.commands[at] = replace(commands[at], command=meek)  # type: ignore[arg-type]
+    world.commands[at] = replace(commands[at], command=meek)
     assert_named(await checked(world.history, world), "only if it says so")
 
 

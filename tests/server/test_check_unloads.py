@@ -1,8 +1,7 @@
 """The checker on unloads and parked starts: what must not happen while a version closes, each made by hand and named."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import CommandId, WorkflowId
 from aion_common.records.events import CatalogApplied, HistoryRecord, Progress, RunStarted, StartParked, StartReleased
@@ -77,7 +76,7 @@ async def test_start_that_is_released_and_not_decided_is_named(world: World) -> 
 async def test_start_that_does_not_name_the_closing_version_is_not_parked(world: World) -> None:
     def unnamed(record: HistoryRecord) -> HistoryRecord:
         assert isinstance(record.event, StartParked)
-        body = replace(record.event.command.body, version=None)  # type: ignore[arg-type]
+        body = replace(record.event.command.body, version=None)
         return replace(record, event=replace(record.event, command=replace(record.event.command, body=body)))
 
     assert_named(await checked(changed(world, StartParked, unnamed), world), "which it names")

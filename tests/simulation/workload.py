@@ -6,9 +6,11 @@ sometimes much later. One of them is thorough: it sees to it that every kind of 
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from aion_common.errors import Unavailable
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType, workflow_key

@@ -6,8 +6,9 @@ a specimen that changes gets a new name instead.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.catalog import (

@@ -64,14 +64,13 @@ class Changes:
     below: Lookup
     sends: list[OwedSend] = field(default_factory=list)
     _runs: dict[RunId, Run] = field(default_factory=dict)
+    _runs_before: dict[RunId, Run | None] = field(default_factory=dict)
     _newest: dict[bytes, RunId] = field(default_factory=dict)
     _records: dict[RunId, list[HistoryRecord]] = field(default_factory=dict)
     _history: list[tuple[RunId, int, bytes]] = field(default_factory=list)
     _answers: dict[CommandId, bytes] = field(default_factory=dict)
     _ages: list[tuple[int, CommandId]] = field(default_factory=list)
     _parked: dict[int, bytes | None] = field(default_factory=dict)
-    _entries_added: set[bytes] = field(default_factory=set)
-    _entries_removed: set[bytes] = field(default_factory=set)
 
     def run(self, run_id: RunId) -> Run | None:
         """See `Lookup`."""
@@ -99,24 +98,31 @@ class Changes:
 
     def entries(self, prefix: bytes) -> Iterable[bytes]:
         """See `Lookup`."""
-        kept = {entry for entry in self.below.entries(prefix) if entry not in self._entries_removed}
-        return sorted(kept.union(entry for entry in self._entries_added if entry.startswith(prefix)))
+        removed, added = self._reindexed()
+        kept = {entry for entry in self.below.entries(prefix) if entry not in removed}
+        return sorted(kept.union(entry for entry in added if entry.startswith(prefix)))
+
+    def _reindexed(self) -> tuple[set[bytes], list[bytes]]:
+        """The index entries that are gone, and those that are new: once for each run, however often it changed."""
+        removed: set[bytes] = set()
+        added: list[bytes] = []
+        for run_id, before in self._runs_before.items():
+            gone, new = reindexed(before, self._runs[run_id])
+            removed.update(gone)
+            added.extend(new)
+        return removed, added
 
     def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
         """Apply an event of a run, whose record has these bytes; returns the run after it."""
         run_id = record.run_id
-        before = self.run(run_id)
-        after = apply_to_run(before, record, len(value))
-        self._runs[run_id] = after
+        before = self._runs.get(run_id)
+        if before is None:
+            before = self._runs_before[run_id] = self.below.run(run_id)
+        after = self._runs[run_id] = apply_to_run(before, record, len(value))
         self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
         if isinstance(record.event, RunStarted):
             self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
-        removed, added = reindexed(before, after)
-        self._entries_added.difference_update(removed)
-        self._entries_removed.update(removed)
-        self._entries_removed.difference_update(added)
-        self._entries_added.update(added)
         for answered in answers_of(record):
             self.fold_answer(answered, record.recorded_at)
         return after
@@ -161,6 +167,7 @@ class Changes:
 
     def writes(self, meta: Meta, outbox: dict[int, tuple[OwedSend, ...]]) -> Writes:
         """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `sends` by offset."""
+        removed, added = self._reindexed()
         return Writes(
             meta=meta,
             runs=self._runs,
@@ -170,8 +177,8 @@ class Changes:
             ages=self._ages,
             parked=self._parked,
             outbox=outbox,
-            entries_added=self._entries_added,
-            entries_removed=self._entries_removed,
+            entries_added=added,
+            entries_removed=removed,
         )
 
 

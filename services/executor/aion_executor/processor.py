@@ -5,8 +5,11 @@ one append. Who calls it: the partition loop, live and in tests.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from aion_common.ids import (
     NO_NAMESPACE,
@@ -245,8 +248,7 @@ def _answer(batch: OpenBatch, command_id: CommandId, reply_partition: int | None
     batch.value_bytes += batch.changes.fold_answer(answered, batch.facts.now_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
+class _Target(Struct, frozen=True, kw_only=True, gc=False):
     namespace: Namespace
     workflow_id: WorkflowId
     run_id: RunId

@@ -5,7 +5,8 @@ system, and then judges each partition up to the end that it had when the readin
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aion_common.checking.partition import PartitionHistory
 from aion_common.checking.report import Report

@@ -1,29 +1,26 @@
 """The catalog's records: its commands, its event history, and the compacted topics it publishes."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.ids import CommandId, Namespace, Version, WorkflowType
 from aion_common.records.common import PackageRef, RunTimeout
 from aion_common.records.replies import Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadPackage:
+class LoadPackage(Struct, frozen=True, kw_only=True, gc=False):
     """Check the uploaded archive, load its version and route its types to it. `package.wakes_itself` is not yet known."""
 
     package: PackageRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteType:
+class RouteType(Struct, frozen=True, kw_only=True, gc=False):
     """Route new starts of the type to a loaded version."""
 
     workflow_type: WorkflowType
     version: Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadVersion:
+class UnloadVersion(Struct, frozen=True, kw_only=True, gc=False):
     """Remove a version with all its types, if provably nothing needs it."""
 
     version: Version
@@ -32,8 +29,7 @@ class UnloadVersion:
 CatalogCommandBody = LoadPackage | RouteType | UnloadVersion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogCommand:
+class CatalogCommand(Struct, frozen=True, kw_only=True, gc=False):
     """A wish on `aion.catalog.commands`."""
 
     command_id: CommandId
@@ -42,16 +38,14 @@ class CatalogCommand:
     body: CatalogCommandBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCreated:
+class TopicCreated(Struct, frozen=True, kw_only=True, gc=False):
     """A topic of the cluster and its number of partitions, fixed for life."""
 
     name: str
     partitions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterCreated:
+class ClusterCreated(Struct, frozen=True, kw_only=True, gc=False):
     """First record of `aion.catalog`: every service compares itself with it at start."""
 
     partitions: int
@@ -59,8 +53,7 @@ class ClusterCreated:
     topics: tuple[TopicCreated, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionLoaded:
+class VersionLoaded(Struct, frozen=True, kw_only=True, gc=False):
     """A version new to its namespace was loaded; `types` are all it provides. A `TypesRouted` follows if routes changed."""
 
     namespace: Namespace
@@ -73,8 +66,7 @@ class VersionLoaded:
     timeouts: tuple[RunTimeout, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypesRouted:
+class TypesRouted(Struct, frozen=True, kw_only=True, gc=False):
     """New starts of the types run on the version."""
 
     namespace: Namespace
@@ -83,8 +75,7 @@ class TypesRouted:
     route_epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandAnswered:
+class CommandAnswered(Struct, frozen=True, kw_only=True, gc=False):
     """A command was decided: with this answer, after the events before it in the same transaction, if there are any."""
 
     command_id: CommandId
@@ -93,8 +84,7 @@ class CommandAnswered:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadBegan:
+class UnloadBegan(Struct, frozen=True, kw_only=True, gc=False):
     """`VersionClosing` went to every partition. Ends with `VersionRemoved` or `UnloadAbandoned`, or with the next attempt, when
     the catalog that waited for the owners died."""
 
@@ -103,8 +93,7 @@ class UnloadBegan:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadAbandoned:
+class UnloadAbandoned(Struct, frozen=True, kw_only=True, gc=False):
     """The attempt ended without unloading: the version stays, `VersionKept` went to every partition."""
 
     namespace: Namespace
@@ -112,8 +101,7 @@ class UnloadAbandoned:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRemoved:
+class VersionRemoved(Struct, frozen=True, kw_only=True, gc=False):
     """The version is not loaded any more: `VersionUnloaded` went to every partition."""
 
     namespace: Namespace
@@ -121,8 +109,7 @@ class VersionRemoved:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandSkipped:
+class CommandSkipped(Struct, frozen=True, kw_only=True, gc=False):
     """The record at this offset of `aion.catalog.commands` was none of ours; a copy of it is in the dead letters."""
 
     offset: int
@@ -141,16 +128,14 @@ CatalogEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogRecord:
+class CatalogRecord(Struct, frozen=True, kw_only=True, gc=False):
     """One record of `aion.catalog`, kept for ever: who deployed what when is read from here."""
 
     recorded_at: int
     event: CatalogEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageChunk:
+class PackageChunk(Struct, frozen=True, kw_only=True, gc=False):
     """A piece of an archive in `aion.packages`, key `chunk/<upload_id>/<index>`, at most 512 KiB."""
 
     upload_id: str
@@ -158,8 +143,7 @@ class PackageChunk:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageManifest:
+class PackageManifest(Struct, frozen=True, kw_only=True, gc=False):
     """A loaded version in `aion.packages`, key `manifest/<namespace>/<version>`; `manifest_json` is canonical JSON."""
 
     namespace: Namespace
@@ -170,8 +154,7 @@ class PackageManifest:
     deployed_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True, gc=False):
     """The route of one type in `aion.routes`, key `<namespace>/<workflow_type>`."""
 
     namespace: Namespace

@@ -1,7 +1,8 @@
 """What is written to `aion.commands`: wishes of clients, and the catalog's markers."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.common import PackageRef, Payload, RunTimeout
@@ -15,8 +16,7 @@ class IdConflict(StrEnum):
     TERMINATE_EXISTING = "terminate_existing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRun:
+class StartRun(Struct, frozen=True, kw_only=True, gc=False):
     """Start a run; `version` None means: the one routed at this command's position in the log. `run_timeout_ms` None: what
     the package says."""
 
@@ -27,8 +27,7 @@ class StartRun:
     run_timeout_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalRun:
+class SignalRun(Struct, frozen=True, kw_only=True, gc=False):
     """Give a signal to the named run, or with `run_id` None to the newest run of the workflow id."""
 
     run_id: RunId | None
@@ -36,16 +35,14 @@ class SignalRun:
     payload: Payload | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRun:
+class CancelRun(Struct, frozen=True, kw_only=True, gc=False):
     """Ask the run (see `SignalRun`) to end; it may clean up for `limits.CANCEL_GRACE_MS`."""
 
     run_id: RunId | None
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TerminateRun:
+class TerminateRun(Struct, frozen=True, kw_only=True, gc=False):
     """End the run (see `SignalRun`) here and now."""
 
     run_id: RunId | None
@@ -55,8 +52,7 @@ class TerminateRun:
 CommandBody = StartRun | SignalRun | CancelRun | TerminateRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True, gc=False):
     """A wish about one workflow id. The answer goes to `reply_partition` of `aion.replies`; None: nobody waits."""
 
     command_id: CommandId
@@ -66,8 +62,7 @@ class Command:
     body: CommandBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRouted:
+class VersionRouted(Struct, frozen=True, kw_only=True, gc=False):
     """`version` is loaded and new starts of `routed_types` run on it, from this position of the partition on.
 
     `types` are all workflow types the version provides (also startable by naming the version). `route_epoch` grows with
@@ -83,8 +78,7 @@ class VersionRouted:
     timeouts: tuple[RunTimeout, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionClosing:
+class VersionClosing(Struct, frozen=True, kw_only=True, gc=False):
     """Somebody wants to unload the version. From this position on every start that names it is parked, and the owner answers
     with a `PinsReported` to `reply_partition`. `attempt` grows with every attempt to unload anything in the cluster; one
     that is not larger than one already applied repeats it."""
@@ -95,8 +89,7 @@ class VersionClosing:
     reply_partition: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionKept:
+class VersionKept(Struct, frozen=True, kw_only=True, gc=False):
     """The attempt failed: what was parked is decided, the version being loaded."""
 
     namespace: Namespace
@@ -104,8 +97,7 @@ class VersionKept:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionUnloaded:
+class VersionUnloaded(Struct, frozen=True, kw_only=True, gc=False):
     """The attempt succeeded: the version is not loaded any more; what was parked is decided, and refused."""
 
     namespace: Namespace
@@ -116,8 +108,7 @@ class VersionUnloaded:
 MarkerBody = VersionRouted | VersionClosing | VersionKept | VersionUnloaded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogMarker:
+class CatalogMarker(Struct, frozen=True, kw_only=True, gc=False):
     """A record of the catalog in every partition of `aion.commands`, written in the transaction of its own event."""
 
     body: MarkerBody

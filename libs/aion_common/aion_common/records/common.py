@@ -1,12 +1,11 @@
 """Small values that several kinds of records hold."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.ids import WorkflowType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class Payload(Struct, frozen=True, kw_only=True, gc=False):
     """User data, opaque to the engine: never parsed between the edge that took it in and the one that gives it out."""
 
     content_type: str
@@ -21,16 +20,14 @@ def json_payload(text: bytes) -> Payload:
     return Payload(content_type=JSON, data=text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTimeout:
+class RunTimeout(Struct, frozen=True, kw_only=True, gc=False):
     """How long runs of a workflow type may take, if their start does not say otherwise."""
 
     workflow_type: WorkflowType
     timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageRef:
+class PackageRef(Struct, frozen=True, kw_only=True, gc=False):
     """Where a package's archive lies in `aion.packages`, and what an owner must know before it has fetched it.
 
     The chunks `chunk/<upload_id>/0 .. chunks-1` stand between the two offsets (both inclusive; other records may stand

@@ -1,7 +1,8 @@
 """What is written to `aion.history`: the facts of runs and of partitions."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.commands import Command, MarkerBody
@@ -9,8 +10,7 @@ from aion_common.records.common import Payload
 from aion_common.records.replies import Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True, gc=False):
     """Why a run failed. `kind` is a stable word (`error`, `crash`, `bad_result`, `bad_entry`, `limit`)."""
 
     kind: str
@@ -25,8 +25,7 @@ class WaitKind(StrEnum):
     RECEIVE = "receive"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True, kw_only=True, gc=False):
     """The first event of every run, and its first input: it stays on `version` whatever the route says later.
 
     `run_timeout_ms`: the run is ended when it is open so long after this event's `recorded_at`; None: never."""
@@ -37,16 +36,14 @@ class RunStarted:
     run_timeout_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True, kw_only=True, gc=False):
     """An input: a turn that observes this seq has the signal in its mailbox."""
 
     name: str
     payload: Payload | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnEnded:
+class TurnEnded(Struct, frozen=True, kw_only=True, gc=False):
     """The run had been given every input up to `observed_seq` and waits. `name`: of the signal, when the SDK waits for one."""
 
     observed_seq: int
@@ -54,24 +51,21 @@ class TurnEnded:
     name: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCompleted:
+class RunCompleted(Struct, frozen=True, kw_only=True, gc=False):
     """Terminal; ends the turn that observed `observed_seq`."""
 
     observed_seq: int
     result: Payload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFailed:
+class RunFailed(Struct, frozen=True, kw_only=True, gc=False):
     """Terminal; ends the turn that observed `observed_seq`."""
 
     observed_seq: int
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunBlocked:
+class RunBlocked(Struct, frozen=True, kw_only=True, gc=False):
     """Not terminal: the engine cannot go on with this run and says why; an operator can (its history is intact).
 
     `expected` and `found` are sentences: of a replay that diverged, what the history says and what the code did.
@@ -81,8 +75,7 @@ class RunBlocked:
     found: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCancelRequested:
+class RunCancelRequested(Struct, frozen=True, kw_only=True, gc=False):
     """An input: a turn that observes this seq raises `{aion_cancelled, Reason}` in the run's next wait. Still open at
     `deadline_ms` (ms since the epoch), the run is ended."""
 
@@ -90,8 +83,7 @@ class RunCancelRequested:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCancelled:
+class RunCancelled(Struct, frozen=True, kw_only=True, gc=False):
     """Terminal: the run gave up on the request to cancel; ends the turn that observed `observed_seq`. None: its time to do
     so was over."""
 
@@ -99,15 +91,13 @@ class RunCancelled:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTerminated:
+class RunTerminated(Struct, frozen=True, kw_only=True, gc=False):
     """Terminal: ended from outside."""
 
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTimedOut:
+class RunTimedOut(Struct, frozen=True, kw_only=True, gc=False):
     """Terminal: the run was open for longer than its `run_timeout_ms`."""
 
     timeout_ms: int
@@ -127,8 +117,7 @@ RunEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerEpoch:
+class OwnerEpoch(Struct, frozen=True, kw_only=True, gc=False):
     """A new owner took the partition; this record's own offset is the owner epoch. `clock_ms`: the owner's clock."""
 
     producer_id: int
@@ -137,8 +126,7 @@ class OwnerEpoch:
     clock_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedAnswer:
+class RecordedAnswer(Struct, frozen=True, kw_only=True, gc=False):
     """The answer of a command that made no event of a run, as durable as an event; its reply is owed like any send."""
 
     command_id: CommandId
@@ -146,8 +134,7 @@ class RecordedAnswer:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True, gc=False):
     """First record of every batch. `commands_next`: the offset after the last command this batch decided.
 
     `sent_through`: history offset up to which (inclusive) every send was acknowledged; -1: none.
@@ -158,30 +145,26 @@ class Progress:
     answers: tuple[RecordedAnswer, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogApplied:
+class CatalogApplied(Struct, frozen=True, kw_only=True, gc=False):
     """A marker of the catalog took effect at this position."""
 
     marker: MarkerBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartParked:
+class StartParked(Struct, frozen=True, kw_only=True, gc=False):
     """A start that names a version which somebody wants to unload: decided after the verdict. `offset`: the command's."""
 
     offset: int
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartReleased:
+class StartReleased(Struct, frozen=True, kw_only=True, gc=False):
     """The parked start of this offset is decided, by what follows in the same batch."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLettered:
+class DeadLettered(Struct, frozen=True, kw_only=True, gc=False):
     """The record at `offset` of `topic` (its name without the cluster's prefix) could not be used, for this reason; a copy is
     owed to `aion.deadletter`. Key and value are cut to `limits.DEAD_LETTER_BYTES_MAX`; `value_bytes`: what it had."""
 
@@ -199,8 +182,7 @@ PartitionEvent = OwnerEpoch | Progress | CatalogApplied | StartParked | StartRel
 Event = RunEvent | PartitionEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(Struct, frozen=True, kw_only=True, gc=False):
     """The command behind an event: where it stood, its id, and where its answer goes."""
 
     topic: str
@@ -209,8 +191,7 @@ class Cause:
     reply_partition: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRecord:
+class HistoryRecord(Struct, frozen=True, kw_only=True, gc=False):
     """One record of `aion.history`. Events of a partition have empty ids, seq 0 and an empty chain.
 
     `recorded_at`: ms since the epoch by the owner's clock, never going back within a partition, but for `OwnerEpoch`.

@@ -1,10 +1,9 @@
 """What is written to `aion.owners`: who owns a partition, and where to ask."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(Struct, frozen=True, kw_only=True, gc=False):
     """Key: the partition in decimal. The newest owner epoch wins, whatever the order of arrival. `address`: host:port."""
 
     partition: int

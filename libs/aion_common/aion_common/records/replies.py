@@ -1,7 +1,8 @@
 """What is written to `aion.replies`: answers to commands, refusals included."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from aion_common.ids import CommandId, RunId, Version, WorkflowId, WorkflowType
 
@@ -36,8 +37,7 @@ class PinKind(StrEnum):
     RECORDED_CHILD = "recorded_child"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(Struct, frozen=True, kw_only=True, gc=False):
     """One run that still needs a version."""
 
     kind: PinKind
@@ -45,8 +45,7 @@ class Pin:
     run_id: RunId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
+class Rejection(Struct, frozen=True, kw_only=True, gc=False):
     """A refusal. Beside code and reason only the fields that the code defines are set (design 9)."""
 
     code: RejectionCode
@@ -62,8 +61,7 @@ class Rejection:
     pins: tuple[Pin, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartAccepted:
+class StartAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """`RunStarted` is in the log; `created` False: an open run was there and `use_existing` allowed it."""
 
     run_id: RunId
@@ -71,16 +69,14 @@ class StartAccepted:
     created: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalAccepted:
+class SignalAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """`SignalReceived` is in the log as event `seq` of the run."""
 
     run_id: RunId
     seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedType:
+class LoadedType(Struct, frozen=True, kw_only=True, gc=False):
     """One workflow type of a loaded version, as first recorded: a repeated load returns the same values."""
 
     workflow_type: WorkflowType
@@ -89,8 +85,7 @@ class LoadedType:
     deployed_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageAccepted:
+class PackageAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """The version is loaded and routed. Both flags False: nothing changed."""
 
     records: tuple[LoadedType, ...]
@@ -99,8 +94,7 @@ class PackageAccepted:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteAccepted:
+class RouteAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """New starts of the type run on `version`. `route_changed` False: they did already."""
 
     workflow_type: WorkflowType
@@ -110,32 +104,28 @@ class RouteAccepted:
     route_changed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelAccepted:
+class CancelAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """`RunCancelRequested` is in the log as event `seq` of the run: of a repeat, the first one."""
 
     run_id: RunId
     seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TerminateAccepted:
+class TerminateAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """`RunTerminated` is in the log as event `seq` of the run."""
 
     run_id: RunId
     seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinCount:
+class PinCount(Struct, frozen=True, kw_only=True, gc=False):
     """How many pins of a kind there are."""
 
     kind: PinKind
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinsReported:
+class PinsReported(Struct, frozen=True, kw_only=True, gc=False):
     """What pins a version in one partition, exact at the position of the `VersionClosing` with this attempt. `counts`: of the
     kinds there are; `pins`: the first `limits.PINS_NAMED_MAX`."""
 
@@ -145,8 +135,7 @@ class PinsReported:
     pins: tuple[Pin, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnloadAccepted:
+class UnloadAccepted(Struct, frozen=True, kw_only=True, gc=False):
     """The version is not loaded any more, on any owner."""
 
     version: Version
@@ -165,8 +154,7 @@ Answer = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one command. May arrive more than once; every repeat is the same."""
 
     command_id: CommandId

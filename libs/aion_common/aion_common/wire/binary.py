@@ -6,12 +6,13 @@ writer schema is ours; what another release wrote is resolved by fastavro (`code
 are an error at the first use of the class.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any, cast
+
+from msgspec import structs
 
 from aion_common.errors import BadRecord
 from aion_common.records import catalog, commands, common, events, owners, replies
@@ -160,7 +161,7 @@ def _named(name: str) -> tuple[Write, Read]:
 def compiled_fields(record: type, fields: list[tuple[str, Any]]) -> tuple[Write, Read]:
     """A record class, or with some of its fields only a part of it that can be written but not read."""
     names = [name for name, _ in fields]
-    whole = [field.name for field in dataclasses.fields(record)]
+    whole = [field.name for field in structs.fields(record)]
     assert names == whole or set(names) < set(whole), f"{full_name(record)} differs from its schema"
     codecs = {name: compiled(field_type) for name, field_type in fields}
     bound = {

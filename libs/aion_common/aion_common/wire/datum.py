@@ -4,13 +4,14 @@ A union of records comes as (full name, fields), enums as their values, tuples a
 this file does not know is an error at the first use of the class.
 """
 
-import dataclasses
 import types
 import typing
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
 from typing import Any
+
+from msgspec import structs
 
 from aion_common.wire.registry import full_name
 
@@ -61,7 +62,7 @@ def _value_of_union(branches: tuple[Any, ...]) -> Convert:
 
 def _value_of_record(record: type) -> Convert:
     hints = typing.get_type_hints(record)
-    members = [(field.name, value_of(hints[field.name])) for field in dataclasses.fields(record)]
+    members = [(field.name, value_of(hints[field.name])) for field in structs.fields(record)]
 
     def convert(datum: Any) -> Any:
         fields = datum[1] if type(datum) is tuple else datum

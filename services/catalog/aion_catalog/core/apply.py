@@ -5,8 +5,9 @@ stops the catalog rather than being folded into nonsense.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from aion_catalog.core.state import CatalogState, CurrentRoute, KeptAnswer
 from aion_common.ids import CommandId

@@ -4,8 +4,9 @@ Every decision ends in exactly one `CommandAnswered`, refusals and repeats inclu
 is what a repeat is answered from. The loop in `aion_catalog.shell` is the only caller.
 """
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Decision, Facts, Refused, answered
 from aion_catalog.core.state import CatalogState, loaded_versions

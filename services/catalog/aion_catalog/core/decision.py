@@ -1,7 +1,8 @@
 """What goes into a decision beside the state, and what comes out: values that `decide` and the shell share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from aion_common.ids import Version, WorkflowType
 from aion_common.records.catalog import CatalogCommand, CatalogEvent, CommandAnswered, PackageManifest
@@ -10,8 +11,7 @@ from aion_common.records.common import RunTimeout
 from aion_common.records.replies import Answer, PinsReported
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, frozen=True, kw_only=True):
     """A package that passed every check. `types`: all it provides, the entry module's first; `manifest_json` canonical."""
 
     version: Version
@@ -23,23 +23,20 @@ class Checked:
     timeouts: tuple[RunTimeout, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A package that must not be loaded, and why in words for its author."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class Gathered(Struct, frozen=True, kw_only=True):
     """What owners reported of the attempt to unload that is under way, by partition; `silent`: those that did not in time."""
 
     reports: Mapping[int, PinsReported]
     silent: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What the core may not look up. `offset`: the command's in its topic. `package`: set when `needs_check` says so; `pins`:
     when `needs_pins` does."""
 
@@ -49,8 +46,7 @@ class Facts:
     pins: Gathered | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """Events in order; `markers` for every command partition; `manifest` goes with a `VersionLoaded`."""
 
     events: tuple[CatalogEvent, ...]

@@ -5,7 +5,8 @@ recorded first is what every later answer repeats.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from aion_common.ids import CommandId, Namespace, Version, WorkflowType
 from aion_common.records.catalog import ClusterCreated, CommandAnswered, UnloadBegan, VersionLoaded
@@ -13,24 +14,21 @@ from aion_common.records.common import PackageRef
 from aion_common.records.replies import Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentRoute:
+class CurrentRoute(Struct, frozen=True, kw_only=True):
     """Where new starts of a type run, since the flip with this epoch."""
 
     version: Version
     route_epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptAnswer:
+class KeptAnswer(Struct, frozen=True, kw_only=True):
     """The first answer of a command, and when it was given."""
 
     answered_at: int
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogState:
+class CatalogState(Struct, frozen=True, kw_only=True):
     """The whole catalog. `route_epoch` is that of the newest flip in any namespace, `unload_attempt` the newest attempt to
     unload anything; 0 before the first.
 

@@ -1,13 +1,12 @@
 """What `decide` may answer. A refusal is a value like any other: durable, and repeated for a repeated command."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.records.events import CatalogApplied, RunEvent
 from aion_common.records.replies import Answer, Rejection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """Events of the addressed run (a new one if the first is RunStarted), or of the partition; all or none of them.
     `replaced`: events of the run that was addressed, before those of the new run that takes its place."""
 
@@ -15,15 +14,13 @@ class Decision:
     replaced: tuple[RunEvent, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True, gc=False):
     """The command made no event; this is its answer."""
 
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class Park(Struct, frozen=True, kw_only=True, gc=False):
     """The start waits for the verdict on the version it names."""
 
 

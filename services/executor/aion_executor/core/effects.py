@@ -4,36 +4,32 @@ A VM is a cache, so every effect may run any number of times, and is lost withou
 the partition next derives it again from the run.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.ids import Namespace, Version
 from aion_executor.core.run import Run, RunStatus, owes_turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wake:
+class Wake(Struct, frozen=True, kw_only=True, gc=False):
     """Give the run the inputs it has not been given, now or at the end of its present turn."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evict:
+class Evict(Struct, frozen=True, kw_only=True, gc=False):
     """The run is closed or blocked: nothing of it may go on in a VM."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warm:
+class Warm(Struct, frozen=True, kw_only=True, gc=False):
     """New starts run on the version from here on: its VM should be up when they come."""
 
     namespace: Namespace
     version: Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unload:
+class Unload(Struct, frozen=True, kw_only=True, gc=False):
     """Nothing needs the version any more: its VM goes."""
 
     namespace: Namespace

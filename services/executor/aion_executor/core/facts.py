@@ -1,10 +1,9 @@
 """What the core may not look up itself."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True, gc=False):
     """`now_ms`: the time of this batch, never before the partition's newest record. `number`: the partition's."""
 
     now_ms: int

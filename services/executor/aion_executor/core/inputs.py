@@ -1,6 +1,6 @@
 """What a partition decides about: one closed union. Everything that ever happens to a run comes through here."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.ids import RunId
 from aion_common.records.commands import CatalogMarker, Command
@@ -8,24 +8,21 @@ from aion_common.records.common import Payload
 from aion_common.records.events import Failure, WaitKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandInput:
+class CommandInput(Struct, frozen=True, kw_only=True, gc=False):
     """A client's command at its offset of `aion.commands`."""
 
     offset: int
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkerInput:
+class MarkerInput(Struct, frozen=True, kw_only=True, gc=False):
     """A marker of the catalog at its offset of `aion.commands`."""
 
     offset: int
     marker: CatalogMarker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableInput:
+class UnreadableInput(Struct, frozen=True, kw_only=True, gc=False):
     """A record of `aion.commands` that is none of ours: its offset counts as decided. Key and value as far as a dead letter
     holds them; `value_bytes`: what the value had."""
 
@@ -36,44 +33,38 @@ class UnreadableInput:
     value_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedInput:
+class ReleasedInput(Struct, frozen=True, kw_only=True, gc=False):
     """The verdict is there: the start that was parked at this offset of `aion.commands` is decided."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
+class Waits(Struct, frozen=True, kw_only=True, gc=False):
     """The turn ended in a wait. `name`: of the signal, when the SDK waits for one."""
 
     wait: WaitKind
     name: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completes:
+class Completes(Struct, frozen=True, kw_only=True, gc=False):
     """The turn ended the run with a result."""
 
     result: Payload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fails:
+class Fails(Struct, frozen=True, kw_only=True, gc=False):
     """The turn ended the run with a failure."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancels:
+class Cancels(Struct, frozen=True, kw_only=True, gc=False):
     """The turn ended the run: it did not catch the request to cancel."""
 
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
+class Blocks(Struct, frozen=True, kw_only=True, gc=False):
     """The engine cannot go on with the run: its replay differed, or its turns keep killing VMs."""
 
     expected: str
@@ -83,8 +74,7 @@ class Blocks:
 Outcome = Waits | Completes | Fails | Cancels | Blocks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnInput:
+class TurnInput(Struct, frozen=True, kw_only=True, gc=False):
     """A turn that a VM proposes: the run had been given every event up to `observed_seq`."""
 
     run_id: RunId
@@ -92,8 +82,7 @@ class TurnInput:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueInput:
+class DueInput(Struct, frozen=True, kw_only=True, gc=False):
     """A time that the run's state names has come."""
 
     run_id: RunId

@@ -1,15 +1,15 @@
 """A partition's own small state: what it knows of the catalog, and how far it has come. The fold of its own events."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.limits import LOADED_VERSIONS_NAMED_MAX
 from aion_common.records.common import PackageRef, RunTimeout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedVersion:
+class LoadedVersion(Struct, frozen=True, kw_only=True):
     """A version that runs may start on, with all workflow types it provides."""
 
     version: Version
@@ -18,8 +18,7 @@ class LoadedVersion:
     timeouts: tuple[RunTimeout, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class Closing(Struct, frozen=True, kw_only=True):
     """A version that somebody wants to unload: until the verdict on this attempt, starts that name it are parked."""
 
     namespace: Namespace
@@ -27,8 +26,7 @@ class Closing:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(Struct, frozen=True, kw_only=True):
     """`routes` and `versions` are keyed by `route_key` and `version_key`. `owner_epoch`: offset of the newest OwnerEpoch,
     written by `producer_id`; both -1 before the first. `sent_through`: history offset up to which every send is known to
     have been acknowledged. `recorded_at`: time of the newest batch. `unload_attempt`: the newest one heard of. `parked`:

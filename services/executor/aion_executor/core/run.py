@@ -4,8 +4,9 @@ Rule of turns: a run is *given* its inputs (RunStarted, SignalReceived, RunCance
 the newest event it had been given when its last recorded turn ended; `unobserved` are the inputs recorded since.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.events import WaitKind
@@ -23,16 +24,14 @@ class RunStatus(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
+class Blocked(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Why the engine cannot go on with a run: two sentences."""
 
     expected: str
     found: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequest:
+class CancelRequest(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """The run was asked to end, by event `seq`; at `deadline_ms` it is ended."""
 
     seq: int
@@ -40,8 +39,7 @@ class CancelRequest:
     deadline_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """`seq`, `chain`, `history_bytes`: of the newest event, its chain, all records together. `wait`: how the last recorded
     turn ended, None before the first. `timeout_at`: when it is ended at the latest. `closed_at`: when the terminal event, which
     is event `seq`, was recorded."""

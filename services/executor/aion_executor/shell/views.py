@@ -4,7 +4,6 @@ JSON payloads are put in as the text they are, so that no number changes on its 
 """
 
 import base64
-import dataclasses
 from collections.abc import Sequence
 from enum import Enum
 from itertools import accumulate
@@ -131,8 +130,8 @@ def _shown(value: object) -> object:
         return value.value
     if isinstance(value, tuple):
         return [_shown(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        members = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, msgspec.Struct):
+        members = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: _shown(member) for name, member in members if member is not None}
     return value
 

@@ -5,12 +5,14 @@ restore; it goes in whole.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
 from blake3 import blake3
+from msgspec import Struct
+from msgspec.structs import replace
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, workflow_key
 from aion_common.limits import RUNS_CACHED_MAX
@@ -37,8 +39,7 @@ _run_rows = msgspec.msgpack.Decoder(Run)
 _encode_row = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meta:
+class Meta(Struct, frozen=True, kw_only=True):
     """How far the store has come. `offset`: of the last history record applied; `checksum` of that record's value, by which
     a store of another log is told from one of ours."""
 
@@ -47,8 +48,7 @@ class Meta:
     partition: Partition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwedSend:
+class OwedSend(Struct, frozen=True, kw_only=True):
     """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix."""
 
     topic: str
@@ -61,8 +61,7 @@ class OwedSend:
 _outbox_rows = msgspec.msgpack.Decoder(tuple[OwedSend, ...])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Catalog:
+class _Catalog(Struct, frozen=True, kw_only=True):
     """The part of a partition's state that changes with deploys only, in a row of its own."""
 
     routes: Mapping[str, Version]
@@ -88,8 +87,8 @@ class Writes:
     ages: list[tuple[int, CommandId]] = field(default_factory=list)
     parked: dict[int, bytes | None] = field(default_factory=dict)
     outbox: dict[int, tuple[OwedSend, ...]] = field(default_factory=dict)
-    entries_added: set[bytes] = field(default_factory=set)
-    entries_removed: set[bytes] = field(default_factory=set)
+    entries_added: Collection[bytes] = ()
+    entries_removed: Collection[bytes] = ()
 
 
 def checksum_of(value: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """What a partition knows of the catalog, and the starts that wait for its verdict."""
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from aion_common.records.commands import MarkerBody, VersionClosing, VersionKept, VersionRouted, VersionUnloaded
 from aion_common.records.events import StartParked, StartReleased

@@ -1,6 +1,6 @@
 """Ends that come from outside the run."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_common.records.events import RunCancelled, RunCancelRequested
 from aion_executor.core.apply.runs import closed

@@ -1,6 +1,6 @@
 """How far a partition has come, and who owns it."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_common.records.events import OwnerEpoch, Progress
 from aion_executor.core.partition import Partition

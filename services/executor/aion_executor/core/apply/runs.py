@@ -1,6 +1,6 @@
 """A run's beginning and end."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_common.records.events import HistoryRecord, RunBlocked, RunCompleted, RunFailed, RunStarted
 from aion_executor.core.apply.turns import observed

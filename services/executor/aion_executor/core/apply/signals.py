@@ -1,6 +1,6 @@
 """Signals."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_executor.core.run import Run
 

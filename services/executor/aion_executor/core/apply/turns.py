@@ -1,6 +1,6 @@
 """Ends of turns."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from aion_common.records.events import TurnEnded
 from aion_executor.core.run import Run
