@@ -172,8 +172,7 @@ async def test_answer_that_is_not_in_the_history_is_named(world: World) -> None:
     def invent(record: HistoryRecord) -> HistoryRecord:
         assert isinstance(record.event, Progress)
         answers = tuple(
-            replace(answered, answer=replace(answered.answer, run_id=RunId("f" * 32)))
-            for answered in record.event.answers
+            replace(answered, answer=replace(answered.answer, run_id=RunId("f" * 32))) for answered in record.event.answers
         )
         return replace(record, event=replace(record.event, answers=answers))
 
