@@ -45,13 +45,29 @@ from aion_common.records.commands import (
     VersionRouted,
     VersionUnloaded,
 )
-from aion_common.records.common import PackageRef, Payload, RunTimeout, json_payload
+from aion_common.records.common import (
+    ActivityTimeouts,
+    Backoff,
+    PackageRef,
+    Payload,
+    RetryPolicy,
+    RunTimeout,
+    json_payload,
+)
 from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+    ActivityStarted,
+    ActivityTimedOut,
     CatalogApplied,
     Cause,
     DeadLettered,
     Event,
     Failure,
+    Heartbeat,
     HistoryRecord,
     OwnerEpoch,
     Progress,
@@ -68,6 +84,10 @@ from aion_common.records.events import (
     SignalReceived,
     StartParked,
     StartReleased,
+    TimeoutKind,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
     TurnEnded,
     WaitKind,
 )
@@ -89,6 +109,17 @@ from aion_common.records.replies import (
     StartAccepted,
     TerminateAccepted,
     UnloadAccepted,
+)
+from aion_common.records.tasks import (
+    CancelTasks,
+    ReportBody,
+    Task,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskHeartbeat,
+    TaskReport,
+    TaskStarted,
 )
 from aion_common.wire import encode
 from aion_common.wire.registry import resolved
@@ -115,6 +146,12 @@ ROUTED = VersionRouted(
 CLOSED = Rejection(code=RejectionCode.CLOSED, reason="the run is closed", status="completed")
 PIN = Pin(kind=PinKind.LIVE_RUN, workflow_id=WorkflowId("order/1"), run_id=RUN)
 TEXT = Payload(content_type="text/plain", data="grüße".encode())
+
+RETRY = RetryPolicy(
+    attempts=3, backoff=Backoff.EXPONENTIAL, initial_ms=1_000, max_ms=60_000, jitter_percent=10, non_retryable=("no_stock",)
+)
+TIMES = ActivityTimeouts(schedule_to_start_ms=None, start_to_close_ms=5_000, schedule_to_close_ms=60_000, heartbeat_ms=1_000)
+NO_STOCK = Failure(kind="no_stock", message="none left", details=None)
 
 START = Command(
     command_id=COMMAND,
@@ -160,6 +197,31 @@ EVENTS: Mapping[str, Event] = {
         key=b"shop/order/1",
         value=b"\x00\x01",
         value_bytes=2,
+    ),
+    "timer_started": TimerStarted(timer=1, fire_at=1_700_000_060_000, turn=None),
+    "timer_cancelled": TimerCancelled(timer=1, turn=TurnEnded(observed_seq=4, wait=WaitKind.RESULT, name="activity 2")),
+    "timer_fired": TimerFired(timer=1),
+    "activity_scheduled": ActivityScheduled(
+        activity=2,
+        activity_type="charge",
+        queue="default",
+        input=json_payload(b"42"),
+        retry=RETRY,
+        timeouts=TIMES,
+        turn=TurnEnded(observed_seq=1, wait=WaitKind.RESULT, name="activity 2"),
+    ),
+    "activity_started": ActivityStarted(activity=2, attempt=1, worker="till-1"),
+    "activity_completed": ActivityCompleted(activity=2, attempt=1, result=TEXT),
+    "activity_failed": ActivityFailed(activity=2, attempt=1, failure=NO_STOCK, retry_at=1_700_000_001_000),
+    "activity_timed_out": ActivityTimedOut(activity=2, attempt=1, timeout=TimeoutKind.HEARTBEAT, retry_at=None),
+    "activity_retried": ActivityRetried(activity=2, attempt=2, heartbeat=json_payload(b"7")),
+    "activity_cancelled": ActivityCancelled(activity=2, turn=None),
+    "progress_with_heartbeats": Progress(
+        commands_next=42,
+        sent_through=17,
+        answers=(),
+        results_next=9,
+        heartbeats=(Heartbeat(run_id=RUN, activity=2, attempt=1, details=json_payload(b"7")),),
     ),
 }
 
@@ -219,6 +281,12 @@ def _history(event: Event) -> HistoryRecord:
 
 def _command(body: CommandBody) -> Command:
     return Command(command_id=COMMAND, namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), reply_partition=3, body=body)
+
+
+def _report(body: ReportBody) -> TaskReport:
+    return TaskReport(
+        namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), run_id=RUN, activity=2, attempt=1, worker="till-1", body=body
+    )
 
 
 def _catalog(event: CatalogEvent) -> CatalogRecord:
@@ -283,6 +351,32 @@ SPECIMENS: Mapping[str, object] = {
         manifest_json=b'{"entry_module":"order"}',
         package=PACKAGE,
         deployed_at=1_700_000_000_000,
+    ),
+    "task": Task(
+        namespace=NAMESPACE,
+        workflow_id=WorkflowId("order/1"),
+        run_id=RUN,
+        workflow_type=ORDER,
+        activity=2,
+        activity_type="charge",
+        attempt=1,
+        idempotency_key=f"{RUN}/2",
+        input=json_payload(b"42"),
+        heartbeat=None,
+        scheduled_at=1_700_000_000_000,
+        close_by=1_700_000_060_000,
+        start_to_close_ms=5_000,
+        heartbeat_ms=1_000,
+        report_started=True,
+        results_partition=3,
+    ),
+    "task_report.started": _report(TaskStarted()),
+    "task_report.heartbeat": _report(TaskHeartbeat(details=json_payload(b"7"))),
+    "task_report.completed": _report(TaskCompleted(result=TEXT)),
+    "task_report.failed": _report(TaskFailed(failure=NO_STOCK, retryable=False)),
+    "task_report.cancelled": _report(TaskCancelled()),
+    "cancel_tasks": CancelTasks(
+        namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), run_id=RUN, activity=None, reason="the run was terminated"
     ),
     "route": Route(namespace=NAMESPACE, workflow_type=ORDER, version=VERSION, route_epoch=3),
     "owner": Owner(partition=3, owner_epoch=99, member="executor-1", address="10.0.0.7:7601"),

@@ -1,5 +1,7 @@
 """Small values that several kinds of records hold."""
 
+from enum import StrEnum
+
 from msgspec import Struct
 
 from aion_common.ids import WorkflowType
@@ -42,3 +44,32 @@ class PackageRef(Struct, frozen=True, kw_only=True, gc=False):
     archive_bytes: int
     archive_digest: str
     wakes_itself: bool
+
+
+class Backoff(StrEnum):
+    """How the pause before an activity's next attempt grows: not at all, by `initial_ms` each time, or twofold."""
+
+    FIXED = "fixed"
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
+    """`attempts`: at most so many; None: as many as schedule-to-close permits. Pauses are at most `max_ms`, and shorter by up to
+    `jitter_percent`. Failures of a kind in `non_retryable` are final."""
+
+    attempts: int | None
+    backoff: Backoff
+    initial_ms: int
+    max_ms: int
+    jitter_percent: int
+    non_retryable: tuple[str, ...]
+
+
+class ActivityTimeouts(Struct, frozen=True, kw_only=True, gc=False):
+    """In milliseconds. The first two and `heartbeat_ms` are of each attempt, `schedule_to_close_ms` of all attempts and pauses."""
+
+    schedule_to_start_ms: int | None
+    start_to_close_ms: int | None
+    schedule_to_close_ms: int
+    heartbeat_ms: int | None

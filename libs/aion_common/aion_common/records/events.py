@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.commands import Command, MarkerBody
-from aion_common.records.common import Payload
+from aion_common.records.common import ActivityTimeouts, Payload, RetryPolicy
 from aion_common.records.replies import Answer
 
 
@@ -19,10 +19,11 @@ class Failure(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WaitKind(StrEnum):
-    """How a run waits: `signal` was reported by the SDK; `receive` was found by polling and is soft."""
+    """How a run waits: `signal` and `result` were reported by the SDK; `receive` was found by polling and is soft."""
 
     SIGNAL = "signal"
     RECEIVE = "receive"
+    RESULT = "result"
 
 
 class RunStarted(Struct, frozen=True, kw_only=True, gc=False):
@@ -44,11 +45,104 @@ class SignalReceived(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TurnEnded(Struct, frozen=True, kw_only=True, gc=False):
-    """The run had been given every input up to `observed_seq` and waits. `name`: of the signal, when the SDK waits for one."""
+    """The run had been given every input up to `observed_seq` and waits. `name`: of the signal, or of what it waits for, when the
+    SDK waits. Stands by itself for a turn without commands, else in the last of the turn's commands (`turn`)."""
 
     observed_seq: int
     wait: WaitKind
     name: str | None
+
+
+class TimerStarted(Struct, frozen=True, kw_only=True, gc=False):
+    """The run wants to know when `fire_at` has come (ms since the epoch)."""
+
+    timer: int
+    fire_at: int
+    turn: TurnEnded | None
+
+
+class TimerCancelled(Struct, frozen=True, kw_only=True, gc=False):
+    """The run does not want to know any more."""
+
+    timer: int
+    turn: TurnEnded | None
+
+
+class TimerFired(Struct, frozen=True, kw_only=True, gc=False):
+    """An input: the timer's time has come."""
+
+    timer: int
+
+
+class TimeoutKind(StrEnum):
+    """Which of an activity's times ran out."""
+
+    SCHEDULE_TO_START = "schedule_to_start"
+    START_TO_CLOSE = "start_to_close"
+    SCHEDULE_TO_CLOSE = "schedule_to_close"
+    HEARTBEAT = "heartbeat"
+
+
+class ActivityScheduled(Struct, frozen=True, kw_only=True, gc=False):
+    """The run calls an activity: a task of attempt 1 goes to `queue`."""
+
+    activity: int
+    activity_type: str
+    queue: str
+    input: Payload | None
+    retry: RetryPolicy
+    timeouts: ActivityTimeouts
+    turn: TurnEnded | None
+
+
+class ActivityStarted(Struct, frozen=True, kw_only=True, gc=False):
+    """A worker began this attempt; told only where a time-out counts from here."""
+
+    activity: int
+    attempt: int
+    worker: str
+
+
+class ActivityCompleted(Struct, frozen=True, kw_only=True, gc=False):
+    """An input: the activity's result."""
+
+    activity: int
+    attempt: int
+    result: Payload | None
+
+
+class ActivityFailed(Struct, frozen=True, kw_only=True, gc=False):
+    """An attempt failed. `retry_at`: when the next one begins (ms since the epoch); None: there is none, and the failure is an
+    input."""
+
+    activity: int
+    attempt: int
+    failure: Failure
+    retry_at: int | None
+
+
+class ActivityTimedOut(Struct, frozen=True, kw_only=True, gc=False):
+    """An attempt, or the whole activity, took too long. `retry_at` as in `ActivityFailed`."""
+
+    activity: int
+    attempt: int
+    timeout: TimeoutKind
+    retry_at: int | None
+
+
+class ActivityRetried(Struct, frozen=True, kw_only=True, gc=False):
+    """A task of the next attempt goes out. `heartbeat`: what the attempts before told last."""
+
+    activity: int
+    attempt: int
+    heartbeat: Payload | None
+
+
+class ActivityCancelled(Struct, frozen=True, kw_only=True, gc=False):
+    """The run does not want the result any more; the worker is told."""
+
+    activity: int
+    turn: TurnEnded | None
 
 
 class RunCompleted(Struct, frozen=True, kw_only=True, gc=False):
@@ -114,7 +208,20 @@ RunEvent = (
     | RunCancelled
     | RunTerminated
     | RunTimedOut
+    | TimerStarted
+    | TimerCancelled
+    | TimerFired
+    | ActivityScheduled
+    | ActivityStarted
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityTimedOut
+    | ActivityRetried
+    | ActivityCancelled
 )
+
+TurnCommand = TimerStarted | TimerCancelled | ActivityScheduled | ActivityCancelled
+"""What a turn did, in its order; the events of a turn stand together."""
 
 
 class OwnerEpoch(Struct, frozen=True, kw_only=True, gc=False):
@@ -134,8 +241,17 @@ class RecordedAnswer(Struct, frozen=True, kw_only=True, gc=False):
     answer: Answer
 
 
+class Heartbeat(Struct, frozen=True, kw_only=True, gc=False):
+    """A worker is still at this attempt; `details`: for the attempts behind it."""
+
+    run_id: RunId
+    activity: int
+    attempt: int
+    details: Payload | None
+
+
 class Progress(Struct, frozen=True, kw_only=True, gc=False):
-    """First record of every batch. `commands_next`: the offset after the last command this batch decided.
+    """First record of every batch. `commands_next`, `results_next`: the offset after the last command and result it decided.
 
     `sent_through`: history offset up to which (inclusive) every send was acknowledged; -1: none.
     """
@@ -143,6 +259,8 @@ class Progress(Struct, frozen=True, kw_only=True, gc=False):
     commands_next: int
     sent_through: int
     answers: tuple[RecordedAnswer, ...]
+    results_next: int = 0
+    heartbeats: tuple[Heartbeat, ...] = ()
 
 
 class CatalogApplied(Struct, frozen=True, kw_only=True, gc=False):

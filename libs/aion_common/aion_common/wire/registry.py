@@ -14,7 +14,7 @@ from typing import Any
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from aion_common.records import catalog, commands, events, owners, replies
+from aion_common.records import catalog, commands, events, owners, replies, tasks
 
 Schema = dict[str, Any]
 
@@ -29,6 +29,9 @@ TOP_LEVEL: tuple[type, ...] = (
     catalog.PackageManifest,
     catalog.Route,
     owners.Owner,
+    tasks.Task,
+    tasks.TaskReport,
+    tasks.CancelTasks,
 )
 
 

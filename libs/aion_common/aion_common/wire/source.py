@@ -15,7 +15,7 @@ Fields = Sequence[tuple[str, Any]]
 def writer_of(fields: Fields) -> str:
     """`write(out, value)`: appends to a bytearray."""
     lines = [line for name, schema in fields for line in _writing(schema, name, f"value.{name}")]
-    return _function("write(out, value)", lines)
+    return _function("write(out, value)", lines or ["pass"])
 
 
 def reader_of(fields: Fields) -> str:
