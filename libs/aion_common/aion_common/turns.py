@@ -1,5 +1,5 @@
-"""What workflow code asks for during a turn: the words between the VM seam and the core. Ids count from 1 in each run, timers and
-activities together, in the order of the code's calls, so a replay gives the same."""
+"""What workflow code asks for during a turn: the words between the VM seam and the core. Ids count from 1 in each run, for
+timers and activities together, in the order of the calls of its code, so a replay gives the same."""
 
 from msgspec import Struct
 

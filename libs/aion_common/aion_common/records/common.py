@@ -55,7 +55,7 @@ class Backoff(StrEnum):
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
-    """`attempts`: at most so many; None: as many as schedule-to-close permits. Pauses are at most `max_ms`, and shorter by up to
+    """`attempts`: at most so many; None: as many as schedule-to-close permits. Pauses are at most `max_ms`, shorter by up to
     `jitter_percent`. Failures of a kind in `non_retryable` are final."""
 
     attempts: int | None
@@ -67,7 +67,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ActivityTimeouts(Struct, frozen=True, kw_only=True, gc=False):
-    """In milliseconds. The first two and `heartbeat_ms` are of each attempt, `schedule_to_close_ms` of all attempts and pauses."""
+    """In milliseconds. `schedule_to_close_ms` is of all attempts and the pauses between, the others of each attempt."""
 
     schedule_to_start_ms: int | None
     start_to_close_ms: int | None

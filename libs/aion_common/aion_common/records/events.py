@@ -45,8 +45,8 @@ class SignalReceived(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TurnEnded(Struct, frozen=True, kw_only=True, gc=False):
-    """The run had been given every input up to `observed_seq` and waits. `name`: of the signal, or of what it waits for, when the
-    SDK waits. Stands by itself for a turn without commands, else in the last of the turn's commands (`turn`)."""
+    """The run had been given every input up to `observed_seq` and waits. `name`: of what it waits for in the SDK.
+    Stands by itself for a turn without commands, else in the last of the turn's commands (`turn`)."""
 
     observed_seq: int
     wait: WaitKind
