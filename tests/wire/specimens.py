@@ -68,6 +68,7 @@ from aion_common.records.events import (
     Event,
     Failure,
     Heartbeat,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     Progress,
@@ -216,12 +217,9 @@ EVENTS: Mapping[str, Event] = {
     "activity_timed_out": ActivityTimedOut(activity=2, attempt=1, timeout=TimeoutKind.HEARTBEAT, retry_at=None),
     "activity_retried": ActivityRetried(activity=2, attempt=2, heartbeat=json_payload(b"7")),
     "activity_cancelled": ActivityCancelled(activity=2, turn=None),
-    "progress_with_heartbeats": Progress(
-        commands_next=42,
-        sent_through=17,
-        answers=(),
-        results_next=9,
-        heartbeats=(Heartbeat(run_id=RUN, activity=2, attempt=1, details=json_payload(b"7")),),
+    "progress_with_results": Progress(commands_next=42, sent_through=17, answers=(), results_next=9),
+    "heartbeats_received": HeartbeatsReceived(
+        heartbeats=(Heartbeat(run_id=RUN, activity=2, attempt=1, details=json_payload(b"7")),)
     ),
 }
 
@@ -376,7 +374,12 @@ SPECIMENS: Mapping[str, object] = {
     "task_report.failed": _report(TaskFailed(failure=NO_STOCK, retryable=False)),
     "task_report.cancelled": _report(TaskCancelled()),
     "cancel_tasks": CancelTasks(
-        namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), run_id=RUN, activity=None, reason="the run was terminated"
+        namespace=NAMESPACE,
+        workflow_id=WorkflowId("order/1"),
+        run_id=RUN,
+        activity=None,
+        attempt=None,
+        reason="the run was terminated",
     ),
     "route": Route(namespace=NAMESPACE, workflow_type=ORDER, version=VERSION, route_epoch=3),
     "owner": Owner(partition=3, owner_epoch=99, member="executor-1", address="10.0.0.7:7601"),

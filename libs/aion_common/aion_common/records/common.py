@@ -7,7 +7,7 @@ from msgspec import Struct
 from aion_common.ids import WorkflowType
 
 
-class Payload(Struct, frozen=True, kw_only=True, gc=False):
+class Payload(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """User data, opaque to the engine: never parsed between the edge that took it in and the one that gives it out."""
 
     content_type: str
@@ -54,7 +54,7 @@ class Backoff(StrEnum):
     EXPONENTIAL = "exponential"
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
+class RetryPolicy(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """`attempts`: at most so many; None: as many as schedule-to-close permits. Pauses are at most `max_ms`, shorter by up to
     `jitter_percent`. Failures of a kind in `non_retryable` are final."""
 
@@ -66,7 +66,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, gc=False):
     non_retryable: tuple[str, ...]
 
 
-class ActivityTimeouts(Struct, frozen=True, kw_only=True, gc=False):
+class ActivityTimeouts(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """In milliseconds. `schedule_to_close_ms` is of all attempts and the pauses between, the others of each attempt."""
 
     schedule_to_start_ms: int | None

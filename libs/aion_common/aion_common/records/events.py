@@ -84,7 +84,8 @@ class TimeoutKind(StrEnum):
 
 
 class ActivityScheduled(Struct, frozen=True, kw_only=True, gc=False):
-    """The run calls an activity: a task of attempt 1 goes to `queue`."""
+    """The run calls an activity: a task of attempt 1 goes to `queue`. `has_queue` False: there is no such queue, so no task
+    leaves, and the attempt fails."""
 
     activity: int
     activity_type: str
@@ -93,6 +94,7 @@ class ActivityScheduled(Struct, frozen=True, kw_only=True, gc=False):
     retry: RetryPolicy
     timeouts: ActivityTimeouts
     turn: TurnEnded | None
+    has_queue: bool = True
 
 
 class ActivityStarted(Struct, frozen=True, kw_only=True, gc=False):
@@ -250,6 +252,12 @@ class Heartbeat(Struct, frozen=True, kw_only=True, gc=False):
     details: Payload | None
 
 
+class HeartbeatsReceived(Struct, frozen=True, kw_only=True, gc=False):
+    """Workers are still at these attempts: the last record of its batch. No event of a run, so none of its chain."""
+
+    heartbeats: tuple[Heartbeat, ...]
+
+
 class Progress(Struct, frozen=True, kw_only=True, gc=False):
     """First record of every batch. `commands_next`, `results_next`: the offset after the last command and result it decided.
 
@@ -260,7 +268,6 @@ class Progress(Struct, frozen=True, kw_only=True, gc=False):
     sent_through: int
     answers: tuple[RecordedAnswer, ...]
     results_next: int = 0
-    heartbeats: tuple[Heartbeat, ...] = ()
 
 
 class CatalogApplied(Struct, frozen=True, kw_only=True, gc=False):
@@ -295,7 +302,7 @@ class DeadLettered(Struct, frozen=True, kw_only=True, gc=False):
     value_bytes: int
 
 
-PartitionEvent = OwnerEpoch | Progress | CatalogApplied | StartParked | StartReleased | DeadLettered
+PartitionEvent = OwnerEpoch | Progress | CatalogApplied | StartParked | StartReleased | DeadLettered | HeartbeatsReceived
 
 Event = RunEvent | PartitionEvent
 

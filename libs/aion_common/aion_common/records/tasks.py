@@ -79,10 +79,12 @@ class TaskReport(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CancelTasks(Struct, frozen=True, kw_only=True, gc=False):
-    """Nobody waits for results of the run's activity any more, or of all its activities (None): workers stop them."""
+    """Nobody waits for results of the run's activity any more, or of all its activities (None), or of the one attempt:
+    workers stop them."""
 
     namespace: Namespace
     workflow_id: WorkflowId
     run_id: RunId
     activity: int | None
+    attempt: int | None
     reason: str
