@@ -24,6 +24,12 @@ HISTORY_BYTES_MAX = 64 * MIB
 PENDING_SIGNALS_MAX = 10_000
 """Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
 
+HEARTBEAT_BYTES_MAX = KIB
+"""Details of a heartbeat: they stand in the run's state, which is written with every batch that touches it."""
+
+WAITS_MAX = 2_000
+"""Timers and activities a run may have open: its state stays below 1 MiB."""
+
 NAME_BYTES_MAX = 255
 """Workflow ids, workflow types, signal names, idempotency keys."""
 

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 VOID_RECORDS = Counter("aion_history_void_records_total", "Records of an owner epoch that was not the newest one.")
 SKIPPED_RECORDS = Counter("aion_skipped_records_total", "Input records that could not be used.", ["topic"])
 CATALOG_IS_ACTIVE = Gauge("aion_catalog_is_active", "1 in the catalog that decides commands, 0 in one that stands by.")
+REPORTS_DROPPED = Counter("aion_reports_dropped_total", "Reports of workers that nobody waited for any more.")
 VM_DEATHS = Counter("aion_vm_deaths_total", "Erlang VMs that ended without being asked to.")
 VMS = Gauge("aion_vms", "Erlang VMs that run now, by package version; a version without any is not listed.", ["version"])
 VM_BYTES_WAITING = Gauge("aion_vm_bytes_waiting", "Bytes of frames that the Erlang VMs have not taken yet.")

@@ -23,6 +23,7 @@ from aion_common.ids import (
     workflow_key,
 )
 from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
+from aion_common.metrics import REPORTS_DROPPED
 from aion_common.records.commands import (
     Command,
     StartRun,
@@ -35,6 +36,7 @@ from aion_common.records.events import (
     CatalogApplied,
     Cause,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     PartitionEvent,
@@ -45,6 +47,7 @@ from aion_common.records.events import (
     StartReleased,
 )
 from aion_common.records.replies import Answer, StartAccepted
+from aion_common.records.tasks import TaskHeartbeat
 from aion_common.wire import decode, seal
 from aion_common.wire.history import CHAIN_START
 from aion_executor.changes import Changes, Lookup
@@ -59,11 +62,13 @@ from aion_executor.core.inputs import (
     Input,
     MarkerInput,
     ReleasedInput,
+    ResultInput,
     TurnInput,
     UnreadableInput,
 )
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
+from aion_executor.heartbeats import Heartbeats
 from aion_executor.pins import pins_command_id, report_pins
 
 KeyValue = tuple[bytes, bytes]
@@ -72,7 +77,8 @@ PARTITION_KEY = b""
 """Key of a partition's own records."""
 
 COMMANDS = "commands"
-"""How causes name the commands topic, whatever its prefix."""
+RESULTS = "results"
+"""How causes and dead letters name the topics, whatever their prefix."""
 
 NO_OFFSET = -1
 """Stands for the offset of a record that has none yet; only OwnerEpoch, which is never decided here, needs its own."""
@@ -98,6 +104,7 @@ class OpenBatch:
     changes: Changes
     records: list[KeyValue] = field(default_factory=list)
     answers: list[RecordedAnswer] = field(default_factory=list)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     inputs: int = 0
     value_bytes: int = 0
 
@@ -105,7 +112,7 @@ class OpenBatch:
 def open_batch(below: Lookup, partition: Partition, facts: Facts, is_resident: Callable[[RunId], bool]) -> OpenBatch:
     """An empty batch over what is decided already. Its time never goes back behind the partition's newest record."""
     assert facts.now_ms >= partition.recorded_at, "time does not go back within a partition"
-    return OpenBatch(facts=facts, is_resident=is_resident, partition=partition, changes=Changes(below))
+    return OpenBatch(facts=facts, is_resident=is_resident, partition=partition, changes=Changes(below, facts.number))
 
 
 def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
@@ -118,8 +125,13 @@ def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
             return _step_run(batch, given)
         case ReleasedInput():
             return _step_released(batch, given)
+        case ResultInput():
+            effects: Sequence[Effect] = _step_result(batch, given)
+            batch.partition = replace(batch.partition, results_next=given.offset + 1)
+            return effects
         case UnreadableInput():
-            effects: Sequence[Effect] = _step_unreadable(batch, given)
+            _step_unreadable(batch, given)
+            return ()
         case MarkerInput():
             effects = _step_marker(batch, given)
         case CommandInput():
@@ -138,9 +150,23 @@ def _step_run(batch: OpenBatch, given: TurnInput | DueInput) -> Sequence[Effect]
     return _append_run_events(batch, run, _target_of(run, None), decided.events)
 
 
-def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> Sequence[Effect]:
+def _step_result(batch: OpenBatch, given: ResultInput) -> Sequence[Effect]:
+    report = given.report
+    run = batch.changes.run(report.run_id)
+    if isinstance(report.body, TaskHeartbeat):
+        batch.value_bytes += batch.heartbeats.take(report, report.body)
+        return ()
+    decided = decide(batch.partition, run, given, batch.facts)
+    assert isinstance(decided, Decision), "a report is never refused"
+    if run is None or not decided.events:
+        REPORTS_DROPPED.inc()
+        return ()
+    return _append_run_events(batch, run, _target_of(run, None), decided.events)
+
+
+def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> None:
     letter = DeadLettered(
-        topic=COMMANDS,
+        topic=given.topic,
         partition=batch.facts.number,
         offset=given.offset,
         reason=given.reason,
@@ -149,7 +175,10 @@ def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> Sequence[Effec
         value_bytes=given.value_bytes,
     )
     _append_partition_event(batch, letter)
-    return ()
+    if given.topic == RESULTS:
+        batch.partition = replace(batch.partition, results_next=given.offset + 1)
+    else:
+        batch.partition = replace(batch.partition, commands_next=given.offset + 1)
 
 
 def _step_marker(batch: OpenBatch, given: MarkerInput) -> Sequence[Effect]:
@@ -282,7 +311,9 @@ def _append_run_events(
     return () if effect is None else (effect,)
 
 
-def _append_partition_event(batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered) -> None:
+def _append_partition_event(
+    batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered | HeartbeatsReceived
+) -> None:
     record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
     batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
     batch.changes.fold_partition_event(event, batch.facts.now_ms)
@@ -332,7 +363,14 @@ def is_empty(batch: OpenBatch) -> bool:
 
 def seal_batch(batch: OpenBatch, sent_through: int) -> SealedBatch:
     """Close the batch: its `Progress` first. `sent_through`: the watermark of sends as known now."""
-    progress = Progress(commands_next=batch.partition.commands_next, sent_through=sent_through, answers=tuple(batch.answers))
+    if (beats := batch.heartbeats.event(batch.changes)) is not None:
+        _append_partition_event(batch, beats)
+    progress = Progress(
+        commands_next=batch.partition.commands_next,
+        sent_through=sent_through,
+        answers=tuple(batch.answers),
+        results_next=batch.partition.results_next,
+    )
     now_ms, owner_epoch = batch.facts.now_ms, batch.partition.owner_epoch
     record = _partition_record(progress, now_ms, owner_epoch)
     return SealedBatch(

@@ -26,12 +26,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Restore:
-    """How far a store has come. `next_offset`: of the history record to be read next. `void`: records passed over because
+    """How far the store of partition `number` has come. `next_offset`: of the history record to be read next. `void`: records passed over because
     their owner epoch was not the newest one; `foreign`: because they could not be read."""
 
     store: Store
     partition: Partition
     next_offset: int
+    number: int
     void: int = 0
     foreign: int = 0
 
@@ -39,7 +40,7 @@ class Restore:
         """Apply a chunk of the history, in order, and write it. Raises UnknownSchema before anything of it is written."""
         if not records:
             return
-        changes = Changes(self.store)
+        changes = Changes(self.store, self.number)
         outbox: dict[int, tuple[OwedSend, ...]] = {}
         for read, record in [(read, self._readable(read)) for read in records]:
             assert read.offset >= self.next_offset, "the history is read in order"
@@ -80,12 +81,12 @@ class Restore:
         changes.fold_partition_event(record.event, record.recorded_at)
 
 
-def begin_restore(store: Store) -> Restore | None:
-    """Where a store stands; a new one stands at offset 0. None: its rows are not readable, delete it."""
+def begin_restore(store: Store, number: int) -> Restore | None:
+    """Where the store of partition `number` stands; a new one stands at offset 0. None: its rows are not readable, delete it."""
     try:
         meta = store.meta()
     except msgspec.DecodeError:
         return None
     if meta is None:
-        return Restore(store, Partition(), 0)
-    return Restore(store, meta.partition, meta.offset + 1)
+        return Restore(store, Partition(), 0, number)
+    return Restore(store, meta.partition, meta.offset + 1, number)

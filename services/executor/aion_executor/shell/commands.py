@@ -79,6 +79,7 @@ def unreadable(record: LogRecord, reason: str) -> UnreadableInput:
     SKIPPED_RECORDS.labels(topic="commands").inc()
     value = record.value
     return UnreadableInput(
+        topic=topic,
         offset=record.offset,
         reason=reason[:REASON_BYTES_MAX],
         key=None if record.key is None else record.key[:NAME_BYTES_MAX],

@@ -98,7 +98,7 @@ async def _open_store(claimant: Claimant, partition: int) -> Restore:
     folder = claimant.folder / f"partition-{partition}"
     store = Store(claimant.stores.open(folder))
     try:
-        restored = begin_restore(store)
+        restored = begin_restore(store, partition)
         is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)
     except BaseException:
         store.close()
@@ -109,7 +109,7 @@ async def _open_store(claimant: Claimant, partition: int) -> Restore:
     STORE_REBUILDS.inc()
     store.close()
     claimant.stores.delete(folder)
-    fresh = begin_restore(Store(claimant.stores.open(folder)))
+    fresh = begin_restore(Store(claimant.stores.open(folder)), partition)
     assert fresh is not None, "a new store is readable"
     return fresh
 

@@ -13,6 +13,7 @@ from typing import assert_never
 from aion_common.ids import Namespace, RunId
 from aion_common.limits import (
     CANCEL_GRACE_MS,
+    DECISION_BYTES_MAX,
     HISTORY_BYTES_MAX,
     HISTORY_EVENTS_MAX,
     PARKED_STARTS_MAX,
@@ -21,12 +22,13 @@ from aion_common.limits import (
     RESIDENT_IDLE_MS,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
+    WAITS_MAX,
 )
 from aion_executor.changes import Lookup
 from aion_executor.core.effects import Effect, Evict, Unload, Wake, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
-from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, ResultInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition, version_key
 from aion_executor.core.run import Run, waits_softly
 from aion_executor.processor import (
@@ -44,7 +46,7 @@ from aion_executor.shell.residents import Activation, Residents, TurnEnd
 from aion_executor.shell.waking import Waking, WhenResident
 from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
-FromLog = CommandInput | MarkerInput | UnreadableInput
+FromLog = CommandInput | MarkerInput | ResultInput | UnreadableInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +305,9 @@ class PartitionLoop:
             history_bytes_max=HISTORY_BYTES_MAX,
             cancel_grace_ms=CANCEL_GRACE_MS,
             parked_starts_max=PARKED_STARTS_MAX,
+            decision_bytes_max=DECISION_BYTES_MAX,
+            waits_max=WAITS_MAX,
+            queues=self.queues,
         )
         self._opened_ms = now_ms
         self._open = open_batch(self._state, self.partition, facts, self.residents.is_resident)

@@ -3,8 +3,16 @@
 from typing import assert_never
 
 from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+    ActivityStarted,
+    ActivityTimedOut,
     CatalogApplied,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     PartitionEvent,
@@ -20,9 +28,12 @@ from aion_common.records.events import (
     SignalReceived,
     StartParked,
     StartReleased,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
     TurnEnded,
 )
-from aion_executor.core.apply import catalog, endings, ownership, runs, signals, turns
+from aion_executor.core.apply import activities, catalog, endings, ownership, runs, signals, timers, turns
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 
@@ -57,6 +68,24 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return endings.terminated(run, record.recorded_at)
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
+        case TimerStarted():
+            return timers.started(run, event)
+        case TimerCancelled():
+            return timers.cancelled(run, event)
+        case TimerFired():
+            return timers.fired(run, event, record.seq)
+        case ActivityScheduled():
+            return activities.scheduled(run, event, record.recorded_at)
+        case ActivityStarted():
+            return activities.started(run, event, record.recorded_at)
+        case ActivityCompleted():
+            return activities.completed(run, event)
+        case ActivityFailed() | ActivityTimedOut():
+            return activities.attempt_ended(run, event)
+        case ActivityRetried():
+            return activities.retried(run, event, record.recorded_at)
+        case ActivityCancelled():
+            return activities.cancelled(run, event)
         case _:
             assert_never(event)
 
@@ -74,7 +103,7 @@ def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int)
             return catalog.parked(partition, event)
         case StartReleased() as event:
             return catalog.released(partition, event)
-        case DeadLettered():
+        case DeadLettered() | HeartbeatsReceived():
             return partition
         case _:
             raise AssertionError("an event of a run was applied to a partition")
