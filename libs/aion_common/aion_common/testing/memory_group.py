@@ -30,6 +30,10 @@ class MemoryGroup:
         else:
             self._rebalance()
 
+    def members(self) -> frozenset[str]:
+        """Who takes part."""
+        return frozenset(self._told)
+
     def knows(self, member_id: str, on_assigned: OnAssigned) -> bool:
         """Whether this very member takes part: it was not removed, and nobody has taken its place."""
         return self._told.get(member_id) == on_assigned

@@ -109,12 +109,16 @@ class Bridge:
                 reader.assign(self._next)
             if self._is_stuck:
                 self._is_stuck = False
+                self._measured.clear()
                 raise Unavailable("records are there and do not come")
             try:
                 read = await reader.read(wait_ms=limits.INGRESS_READ_MS, records_max=limits.INGRESS_RECORDS_MAX)
             except OffsetOutOfRange as error:
                 await self._pass_over_what_is_gone(error)
                 reader.assign(self._next)
+                continue
+            if self._taken_away or self._assigned != self._next.keys():
+                # It is read again by whoever holds it now, perhaps from here.
                 continue
             await self._send(sender, read)
             await self._advance(reader, membership)
