@@ -262,6 +262,19 @@ async def test_an_outage_is_waited_out(world: World, monkeypatch: pytest.MonkeyP
     assert world.ids() == ["ingress/0/0"]
 
 
+async def test_a_cluster_of_an_older_release_gets_the_topic_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "INGRESS_RETRY_MS", 1)
+    older = World()
+    topics = wanted(TOPICS, partitions=PARTITIONS, replication=1, insync_min=1)
+    await older.log.create_topics([topic for topic in topics if topic.name != TOPICS.ingress])
+    with structlog.testing.capture_logs() as logs:
+        async with bridging(older.log):
+            await eventually(lambda: [entry for entry in logs if "`aion-server init` creates it" in entry.get("reason", "")])
+            await older.log.create_topics(topics)
+            await older.produce(0, signal("w", "1"))
+            await eventually(lambda: older.committed() == {0: 1})
+
+
 async def test_a_schema_of_another_release_is_learned(world: World) -> None:
     schema = resolve(
         {

@@ -62,10 +62,14 @@ class Bridge:
                 await asyncio.sleep(limits.INGRESS_RETRY_MS / 1000)
 
     async def _take_part(self, drain: Drain) -> None:
+        topic = self.topics.ingress
+        if topic not in await self.log.describe_topics([topic]):
+            # Asking a broker for it might create it, with other partitions.
+            raise Unavailable(f"topic {topic} does not exist: `aion-server init` creates it")
         # Two gateways may have one id, which is nothing but a name: members must not.
         member_id = f"{self.gateway_id}-{secrets.token_hex(8)}"
         group = self.topics.prefix + GROUP
-        membership = await self.log.membership(group, self.topics.ingress, member_id, self.session_ms, self._on_assigned)
+        membership = await self.log.membership(group, topic, member_id, self.session_ms, self._on_assigned)
         try:
             async with asyncio.TaskGroup() as tasks:
                 beside = [
