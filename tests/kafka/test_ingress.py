@@ -11,8 +11,8 @@ from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
-from aion_common.kafka.api import Appended, Log, LogRecord
-from aion_common.kafka.connection import close_client, leader_of, open_client
+from aion_common.kafka.api import Log, LogRecord
+from aion_common.kafka.connection import close_client, insist, leader_of, open_client
 from aion_common.kafka.produce import Batch, init_producer_id, produce
 from aion_common.kafka.topics import Topics
 from aion_common.wire import decode
@@ -86,18 +86,20 @@ async def test_a_header_name_that_is_not_utf_8_disturbs_nobody(kafka_log: Log, t
     place = TopicPartition(topics.ingress, 0)
     client = await open_client(broker_bootstrap, "foreign")
     try:
-        batch = Batch(await init_producer_id(client, None), 0, None)
+        identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
+        batch = Batch(identity, 0, None)
         assert batch.add((None, START), (("??", b"1"), *((name, value) for name, value in IN_JSON)))
         for _ in range(3):
             assert batch.add((b"k", SIGNAL), (("ok", b"\xff"), ("???", b""), *((name, value) for name, value in IN_JSON)))
         content = bytearray(batch.seal().replace(b"???", b"\xff\xfe\xfd").replace(b"??", b"\xc3\x28"))
         struct.pack_into(">I", content, 17, calc_crc32c(bytes(content[21:])))
 
-        async def is_taken() -> bool:
+        async def append() -> None:
             outcome = (await produce(client, await leader_of(client, place), {place: bytes(content)}))[place]
-            return isinstance(outcome, Appended)
+            if isinstance(outcome, Exception):
+                raise outcome
 
-        await eventually(is_taken)
+        await insist(client, "the batch", append)
     finally:
         await close_client(client)
     async with AIOKafkaProducer(bootstrap_servers=broker_bootstrap) as producer:
