@@ -2,16 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import structlog
 
 from aion_common import limits
+from aion_common.errors import Unavailable
 from aion_common.ids import Namespace, WorkflowId, WorkflowType, workflow_key
-from aion_common.kafka.api import KeyValue, LogRecord, ProducerIdentity, Reader, Write
+from aion_common.kafka.api import KeyValue, LogRecord, Membership, ProducerIdentity, Reader, Write
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import DEAD_LETTER_PARTITIONS, INGRESS_PARTITIONS, Topics, wanted
 from aion_common.records.commands import Command, SignalRun
@@ -193,6 +195,26 @@ async def test_a_successor_goes_on_where_the_group_is(world: World) -> None:
     async with bridging(world.log):
         await eventually(lambda: world.committed() == {0: 2})
     assert world.ids() == ["ingress/0/0", "ingress/0/1"]
+
+
+async def test_a_commit_that_was_not_taken_is_tried_again_without_new_records(world: World) -> None:
+    class Deaf(MemoryLog):
+        async def membership(self, *place: Any) -> Membership:
+            member = await super().membership(*place)
+            commit, refused = member.commit, [1, 2]
+
+            async def refuse_twice(offsets: Mapping[int, int]) -> None:
+                if refused:
+                    raise Unavailable(f"refused {refused.pop()}")
+                await commit(offsets)
+
+            member.commit = refuse_twice  # type: ignore[method-assign]
+            return member
+
+    await world.produce(0, signal("w", "1"))
+    async with bridging(Deaf(world.log.cluster)):
+        await eventually(lambda: world.committed() == {0: 1})
+    assert world.ids() == ["ingress/0/0"]
 
 
 async def test_gateways_with_one_id_divide_the_partitions(world: World) -> None:

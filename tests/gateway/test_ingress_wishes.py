@@ -1,6 +1,9 @@
 """What records of `aion.ingress` mean: commands in both formats, and refusals that name the field, whatever the bytes."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,6 +192,18 @@ def test_a_schema_that_is_not_known_is_for_the_caller_to_learn() -> None:
 def test_the_content_type_is_written_as_people_do(name: str, content_type: bytes) -> None:
     headers: Headers = (("traceparent", b"\xff"), (name, content_type))
     assert command(replace(in_json(LEAST), headers=headers)) == command(in_json(LEAST))
+
+
+def test_what_the_documentation_shows_is_taken() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ingress.md").read_text(encoding="utf-8")
+    shown = [json.loads(text) for text in re.findall(r'\{"type": .*?\}(?=[\'\n\\])', page)]
+    assert [members["type"] for members in shown] == ["start", "signal", "start", "start"]
+    for members in shown:
+        command(in_json(members))
+    _, sample = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(sample, "docs/ingress.md", "exec"), found)
+    assert command(record(found["value"])).workflow_id == "order-3"
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(

@@ -48,6 +48,8 @@ class Bridge:
     """Partitions that others may have worked on meanwhile, even if they came back."""
     _next: dict[int, int] = field(default_factory=dict)
     """The next record to forward, of each partition that is held."""
+    _committed: dict[int, int] = field(default_factory=dict)
+    """What the group remembers of them, or where they began."""
     _measured: dict[int, int] = field(default_factory=dict)
     _is_stuck: bool = False
 
@@ -138,7 +140,7 @@ class Bridge:
             if (offset := committed.get(partition)) is None:
                 offset = await self.log.beginning_offset(self.topics.ingress, partition)
             if partition in self._assigned:
-                self._next[partition] = offset
+                self._next[partition] = self._committed[partition] = offset
         INGRESS_PARTITIONS.set(len(self._next))
         return True
 
@@ -147,7 +149,7 @@ class Bridge:
         gone = (self._next.keys() - self._assigned) | (self._taken_away & self._next.keys())
         self._taken_away.clear()
         for partition in gone:
-            del self._next[partition]
+            del self._next[partition], self._committed[partition]
             self._measured.pop(partition, None)
             INGRESS_LAG.labels(partition).set(0)
         INGRESS_PARTITIONS.set(len(self._next))
@@ -193,18 +195,20 @@ class Bridge:
         INGRESS_REFUSED.inc(len(letters))
 
     async def _advance(self, reader: Reader, membership: Membership) -> None:
-        moved = {
-            partition: reader.position(partition) for partition, at in self._next.items() if reader.position(partition) != at
-        }
-        self._next.update(moved)
-        held = {partition: position for partition, position in moved.items() if partition in self._assigned}
-        if not held:
+        """Go on behind what was read, and tell the group, also what it did not take the last time."""
+        for partition in self._next:
+            self._next[partition] = reader.position(partition)
+        held = self._assigned - self._taken_away
+        owed = {partition: at for partition, at in self._next.items() if partition in held and self._committed[partition] != at}
+        if not owed:
             return
         try:
-            await membership.commit(held)
+            await membership.commit(owed)
         except Unavailable as error:
             # Whoever goes on from what is committed forwards some of it again, and owners drop that.
             log.warning("ingress not committed", reason=str(error))
+            return
+        self._committed.update(owed)
 
     async def _measure(self) -> None:
         """Again and again, how much waits in each partition that is held; and notice a reader that does not move."""
