@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -261,6 +261,12 @@ class Rejoining:
     async def rejoin(self) -> None:
         await self._inner.rejoin()
         self.rejoined.set()
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        return await self._inner.committed(partitions)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        await self._inner.commit(offsets)
 
     async def failed(self) -> None:
         await self._inner.failed()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
+_INGRESS = "services/gateway/aion_gateway/ingress/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +163,56 @@ MUTANTS = (
         before="record.recorded_at + event.run_timeout_ms",
         after="record.recorded_at + event.run_timeout_ms - 1",
         tests=("core/test_endings.py",),
+    ),
+    Mutant(
+        name="ingress: forwarded before it is committed",
+        file=_INGRESS + "bridge.py",
+        before="            await self._send(sender, read)\n            await self._advance(reader, membership)",
+        after="            await self._advance(reader, membership)\n            await self._send(sender, read)",
+        tests=("gateway/test_ingress_bridge.py",),
+    ),
+    Mutant(
+        name="ingress: a batch that was not acknowledged is forwarded again",
+        file=_INGRESS + "bridge.py",
+        before="                raise failure",
+        after="                pass",
+        tests=("gateway/test_ingress_bridge.py",),
+    ),
+    Mutant(
+        name="ingress: a partition that came back is taken up where others left it",
+        file=_INGRESS + "bridge.py",
+        before=" | (self._taken_away & self._next.keys())",
+        after="",
+        tests=(
+            "gateway/test_ingress_bridge.py::test_a_partition_that_was_away_for_a_moment_is_taken_up_where_the_others_left_it",
+        ),
+    ),
+    Mutant(
+        name="ingress: a drained gateway leaves",
+        file=_INGRESS + "bridge.py",
+        before="        while not drain.is_on:\n            if await",
+        after="        while True:\n            if await",
+        tests=("gateway/test_ingress_bridge.py::test_a_gateway_forwards_until_it_drains",),
+    ),
+    Mutant(
+        name="ingress: a header name that is not UTF-8 is mended",
+        file="libs/aion_common/aion_common/kafka/reader.py",
+        before="mended(content), aborted",
+        after="content, aborted",
+        tests=("kafka/test_ingress.py::test_a_header_name_that_is_not_utf_8_disturbs_nobody",),
+    ),
+    Mutant(
+        name="ingress: a refused command is a dead letter",
+        file=_EXECUTOR + "processor.py",
+        before="            _tell_refused(batch, command, rejection)\n",
+        after="",
+        tests=("core/test_ingress_refusals.py",),
+    ),
+    Mutant(
+        name="ingress: overloaded is final where nobody hears it",
+        file=_EXECUTOR + "changes.py",
+        before="(is_overloaded and ingress_place_of(command_id) is None)",
+        after="is_overloaded",
+        tests=("core/test_ingress_refusals.py",),
     ),
 )

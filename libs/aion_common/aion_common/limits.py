@@ -330,3 +330,18 @@ TRIM_MS = 3_600_000
 
 GC_ALLOCATIONS = 50_000
 """Objects made and not dropped before Python looks for cycles among them: a few MB."""
+
+INGRESS_RECORDS_MAX = 500
+"""Records of `aion.ingress` that are forwarded together; one that follows waits for their acknowledgement."""
+
+INGRESS_HEADERS_BYTES_MAX = 16 * KIB
+"""Of a record of `aion.ingress`: traces and the like have room."""
+
+INGRESS_READ_MS = 200
+"""A gateway looks so often whether partitions of `aion.ingress` came or went, or whether it drains."""
+
+INGRESS_RETRY_MS = 500
+"""Pause after something of the way from `aion.ingress` to `aion.commands` did not work."""
+
+INGRESS_LAG_MS = 5_000
+"""How often the lag is measured. A reader that has not moved for so long although there is something is replaced."""

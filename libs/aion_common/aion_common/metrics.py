@@ -29,3 +29,10 @@ HTTP_SECONDS = Histogram(
 HTTP_IN_FLIGHT = Gauge("aion_http_in_flight_requests", "Requests a gateway serves now.")
 HTTP_OVERLOADED = Counter("aion_http_overloaded_total", "Requests a gateway refused because it was serving too many.")
 ANSWERS_AWAITED = Gauge("aion_answers_awaited_commands", "Commands whose answers a gateway waits for.")
+
+INGRESS_FORWARDED = Counter("aion_ingress_forwarded_total", "Records of aion.ingress that a gateway made commands of.")
+INGRESS_REFUSED = Counter("aion_ingress_refused_total", "Records of aion.ingress that a gateway put into the dead letters.")
+INGRESS_PARTITIONS = Gauge("aion_ingress_partitions", "Partitions of aion.ingress that a gateway forwards now.")
+INGRESS_LAG = Gauge(
+    "aion_ingress_lag_records", "Committed records of a partition of aion.ingress that are not forwarded yet.", ["partition"]
+)

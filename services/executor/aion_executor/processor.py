@@ -19,10 +19,11 @@ from aion_common.ids import (
     Namespace,
     RunId,
     WorkflowId,
+    ingress_place_of,
     run_id_of,
     workflow_key,
 )
-from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
+from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX, REASON_BYTES_MAX
 from aion_common.records.commands import (
     Command,
     StartRun,
@@ -73,6 +74,9 @@ PARTITION_KEY = b""
 
 COMMANDS = "commands"
 """How causes name the commands topic, whatever its prefix."""
+
+INGRESS = "ingress"
+"""How dead letters name the topic that foreign producers write, whatever its prefix."""
 
 NO_OFFSET = -1
 """Stands for the offset of a record that has none yet; only OwnerEpoch, which is never decided here, needs its own."""
@@ -194,6 +198,7 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
     match decide(batch.partition, run, given, batch.facts):
         case Rejection() as rejection:
             _answer(batch, command.command_id, command.reply_partition, rejection)
+            _tell_refused(batch, command, rejection)
         case Answered(answer=answer):
             _answer(batch, command.command_id, command.reply_partition, answer)
         case Park():
@@ -210,6 +215,23 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
                 *_append_command_events(batch, run, command, cause, events),
             ]
     return ()
+
+
+def _tell_refused(batch: OpenBatch, command: Command, rejection: Rejection) -> None:
+    """Nobody waits for the answer to a record of `aion.ingress`, so its refusal is a dead letter (docs/adr/0014)."""
+    if (place := ingress_place_of(command.command_id)) is None:
+        return
+    partition, offset = place
+    letter = DeadLettered(
+        topic=INGRESS,
+        partition=partition,
+        offset=offset,
+        reason=f"{rejection.code}: {rejection.reason}"[:REASON_BYTES_MAX],
+        key=workflow_key(command.namespace, command.workflow_id),
+        value=None,
+        value_bytes=0,
+    )
+    _append_partition_event(batch, letter)
 
 
 def _append_command_events(

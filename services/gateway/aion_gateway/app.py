@@ -51,7 +51,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         cluster = await join_cluster(log, topics)
         async with owners_client() as client:
             around = Surroundings(
-                log=log, topics=topics, client=client, gateway_id=settings.gateway_id, partitions=cluster.partitions
+                log=log,
+                topics=topics,
+                client=client,
+                gateway_id=settings.gateway_id,
+                partitions=cluster.partitions,
+                session_ms=settings.session_timeout_ms,
             )
             with listening(settings.http_host, settings.http_port) as (listener, _):
                 async with open_gateway(around) as gateway:

@@ -20,6 +20,7 @@ from aion_common import limits
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import LogRecord, OffsetOutOfRange
 from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, Retry, ask, check, close_client
+from aion_common.kafka.mending import mended
 
 _FETCH_BYTES_MIN = 1
 _RETRY_PAUSE_S = 0.05
@@ -37,6 +38,8 @@ class KafkaReader:
         self._next: dict[int, int] = {}
         self._paused: set[int] = set()
         self._fetched: dict[int, PartitionRecords] = {}
+        self._contents: dict[int, tuple[bytes, Any]] = {}
+        """What the records of a partition are read from: the bytes, and the aborted transactions in them."""
         self._failed: dict[int, AionError] = {}
         self._bug: BaseException | None = None
         self._assignment = 0
@@ -50,6 +53,7 @@ class KafkaReader:
         self._next = dict(positions)
         self._paused.clear()
         self._fetched.clear()
+        self._contents.clear()
         self._failed.clear()
         self._changed.set()
 
@@ -121,19 +125,27 @@ class KafkaReader:
             has_moved = has_moved or position != self._next[partition]
             self._next[partition] = position
             if len(records) < room:
-                del self._fetched[partition]
+                del self._fetched[partition], self._contents[partition]
             room -= len(records)
         return taken, has_moved
 
     def _unpack(self, partition: int, room: int) -> list[LogRecord]:
         try:
-            return [
-                LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
-                for r in islice(self._fetched[partition], room)
-            ]
+            return _take_from(self._fetched[partition], room)
         except CorruptRecordException as cause:
-            del self._fetched[partition]
+            del self._fetched[partition], self._contents[partition]
             raise Unavailable(f"{self._topic}/{partition} at {self._next[partition]}: {cause}") from cause
+        except UnicodeDecodeError:
+            content, aborted = self._contents[partition]
+            self._keep(partition, self._next[partition], mended(content), aborted)
+            return _take_from(self._fetched[partition], room)
+
+    def _keep(self, partition: int, offset: int, content: bytes, aborted: Any) -> None:
+        place = TopicPartition(self._topic, partition)
+        records = MemoryRecords(content)
+        if records.has_next():
+            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)
+            self._contents[partition] = content, aborted
 
     def _poll(self) -> None:
         """Ask each idle broker for the partitions it leads, unless records of one still wait here: a long-poll without
@@ -199,7 +211,11 @@ class KafkaReader:
             self._failed[partition] = refused
             return
         *_, aborted, content = rest if len(rest) < _REST_WITH_REPLICA else (*rest[:3], rest[4])
-        records = MemoryRecords(content)
-        if records.has_next():
-            place = TopicPartition(self._topic, partition)
-            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)
+        self._keep(partition, offset, content, aborted)
+
+
+def _take_from(records: PartitionRecords, room: int) -> list[LogRecord]:
+    return [
+        LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
+        for r in islice(records, room)
+    ]

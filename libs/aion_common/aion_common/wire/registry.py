@@ -14,13 +14,17 @@ from typing import Any
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from aion_common.records import catalog, commands, events, owners, replies
+from aion_common.records import catalog, commands, events, ingress, owners, replies
 
 Schema = dict[str, Any]
 
 TOP_LEVEL: tuple[type, ...] = (
     commands.Command,
     commands.CatalogMarker,
+    ingress.StartWorkflow,
+    ingress.SignalWorkflow,
+    ingress.CancelWorkflow,
+    ingress.TerminateWorkflow,
     events.HistoryRecord,
     replies.Reply,
     catalog.CatalogCommand,

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aion_common.metrics import HTTP_IN_FLIGHT, HTTP_OVERLOADED
 from aion_common.records.replies import RejectionCode
+from aion_gateway.fields import printable
 from aion_gateway.http.counting import count
-from aion_gateway.http.fields import printable
 from aion_gateway.http.problems import IDEMPOTENCY_KEY, Refused, invalid, problem_response, refused
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
