@@ -13,7 +13,7 @@ from aion_catalog.shell.loop import read_back
 from aion_catalog.shell.transaction import transactional_id
 from aion_common import limits
 from aion_common.errors import BadRecord, WrongCluster
-from aion_common.ids import CommandId
+from aion_common.ids import CommandId, Namespace, Version, WorkflowType
 from aion_common.kafka.api import Headers, KeyValue, LogRecord, Membership, OnAssigned, Sender, TransactionalProducer, Write
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import DEAD_LETTER_PARTITIONS, Topics
@@ -33,7 +33,7 @@ from aion_common.records.replies import PackageAccepted, Rejection, RejectionCod
 from aion_common.testing.memory_cluster import Fault, MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
-from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route, routed_by
+from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route, routed_by, unload
 from catalog.world import (
     REPLY_PARTITION,
     World,
@@ -355,6 +355,30 @@ async def test_what_is_not_a_command_is_recorded_and_passed_over(world: World) -
     assert [event.offset for event in skipped] == [0, 1, 2, 4]
     assert skipped[2].reason == "not a command of the catalog"
     assert (await read_back(world.log, TOPICS)).commands_next == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (route("c" * 900_000, ORDER, V1), "command id"),
+        (route("c", ORDER, V1, Namespace("a/b")), "namespace"),
+        (route("c", WorkflowType("x" * 900_000), V1), "workflow type"),
+        (route("c", WorkflowType(""), V1), "workflow type"),
+        (unload("c", Version("x")), "version"),
+        (load("c", package=replace(UPLOADED, archive_digest="../x")), "digest"),
+        (load("c", package=replace(UPLOADED, first_offset=-1)), "place"),
+    ],
+)
+async def test_a_command_that_holds_what_no_gateway_lets_through_is_passed_over(
+    world: World, command: CatalogCommand, reason: str
+) -> None:
+    await world.submit(command)
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        (reply,) = await world.replies(1)
+    assert reply.command_id == "c1"
+    (skipped,) = [event for event in await world.events() if isinstance(event, CommandSkipped)]
+    assert reason in skipped.reason
 
 
 async def letters(world: World) -> list[LogRecord]:

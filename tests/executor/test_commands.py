@@ -67,7 +67,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     log = MemoryLog(MemoryCluster(SystemClock()))
     await log.create_topics(wanted(TOPICS, partitions=2, replication=1, insync_min=1))
-    yield Bench(log, CommandReader(log, TOPICS))
+    yield Bench(log, CommandReader(log, TOPICS, 2))
     await log.close()
 
 
@@ -226,7 +226,7 @@ async def test_empty_backlog_is_told_too(bench: Bench) -> None:
 
 def test_dead_letter_of_a_large_record_is_cut_and_says_so() -> None:
     content = bytes(COMMAND_BYTES_MAX + 1)
-    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content))
+    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content), 0, 1)
     assert isinstance(read, UnreadableInput)
     assert (len(read.value or b""), read.value_bytes) == (DEAD_LETTER_BYTES_MAX, len(content))
     assert len(read.key or b"") == NAME_BYTES_MAX

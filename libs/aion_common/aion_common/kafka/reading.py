@@ -56,4 +56,4 @@ async def learn_published(log: Log, topics: Topics) -> None:
     end = await log.end_offset(topics.schemas, 0)
     async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
         async for records in portions:
-            learn(record.value.decode() for record in records if record.value is not None)
+            learn(record.value for record in records if record.value is not None)

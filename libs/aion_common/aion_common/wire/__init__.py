@@ -6,7 +6,7 @@ The only room that touches fastavro. `encode` and `decode` take the top-level re
 
 from aion_common.wire.codec import UnknownSchema, decode, encode, learn
 from aion_common.wire.history import SealedRecord, chain_of, event_bytes_of, next_chain, seal
-from aion_common.wire.registry import kept_schemas, schemas
+from aion_common.wire.registry import is_schema, kept_schemas, schemas
 
 __all__ = [
     "SealedRecord",
@@ -15,6 +15,7 @@ __all__ = [
     "decode",
     "encode",
     "event_bytes_of",
+    "is_schema",
     "kept_schemas",
     "learn",
     "next_chain",

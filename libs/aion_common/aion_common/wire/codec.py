@@ -5,7 +5,6 @@ a schema that is not known yet raises `UnknownSchema`: read `aion.schemas` to it
 """
 
 import io
-import json
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, cast
@@ -15,7 +14,7 @@ from fastavro import schemaless_reader
 from aion_common.errors import BadRecord
 from aion_common.wire.binary import Read, Write, compiled
 from aion_common.wire.datum import Convert, value_of
-from aion_common.wire.registry import TOP_LEVEL, ResolvedSchema, Schema, full_name, resolve, resolved
+from aion_common.wire.registry import TOP_LEVEL, ResolvedSchema, Schema, full_name, read_schema, resolved
 
 MARK_BYTES = 10
 
@@ -119,7 +118,9 @@ def decode(value: bytes | None) -> Any:
     return record
 
 
-def learn(texts: Iterable[str]) -> None:
-    """Take in published schemas (JSON texts of `aion.schemas`); what is known already, or not ours, changes nothing."""
+def learn(texts: Iterable[str | bytes]) -> None:
+    """Take in published schemas (JSON texts of `aion.schemas`); what is known already, not ours, or no schema at all changes
+    nothing."""
     for text in texts:
-        _foreign().add(resolve(json.loads(text)))
+        if (schema := read_schema(text)) is not None:
+            _foreign().add(schema)
