@@ -74,8 +74,12 @@ class Restore:
         except BadRecord as error:
             if isinstance(error, UnknownSchema) and not knows_all_schemas:
                 raise
-            return self._pass_over(read, str(error))
-        return record if isinstance(record, HistoryRecord) else self._pass_over(read, f"a {type(record).__name__}")
+            self._pass_over(read, str(error))
+            return None
+        if isinstance(record, HistoryRecord):
+            return record
+        self._pass_over(read, f"a {type(record).__name__}")
+        return None
 
     def _pass_over(self, read: LogRecord, reason: str) -> None:
         self.foreign += 1
