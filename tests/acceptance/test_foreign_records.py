@@ -136,6 +136,6 @@ async def spoil_histories(other: Foreigner, stack: Stack, api: Api, before: Befo
     for partition, records in there.items():
         await other.sender.send(history, partition, [(record.key, record.value) for record in records[-40:]])
     await check_nothing_changed(api, before, "copied")
-    await stack.kill_all()
+    await stack.kill_all(["executor-1", "executor-2"])
     before.pids.update(stack.pids())
     await check_nothing_changed(api, before, "again")

@@ -9,7 +9,7 @@ import pytest
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Write
+from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Reader, Write
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import COMMAND_BYTES_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX
 from aion_common.testing.memory_cluster import MemoryCluster
@@ -197,6 +197,29 @@ async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
     await eventually(lambda: 3 in loop.offsets)
     running.cancel()
     assert loop.offsets == [0, 1, 2, 3]
+
+
+async def test_schemas_are_read_once_however_many_records_name_schemas_of_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop()
+    sender = await bench.log.sender()
+    await sender.send(TOPICS.schemas, 0, [(b"k", b"{}")])
+    await sender.close()
+    await bench.write(0, *[UNKNOWN] * 20)
+    opened: list[str] = []
+    reader_of = bench.log.reader
+
+    async def reader(topic: str) -> Reader:
+        opened.append(topic)
+        return await reader_of(topic)
+
+    monkeypatch.setattr(bench.log, "reader", reader)
+    bench.reader.attach(0, loop, 0)
+    running = asyncio.create_task(bench.reader.run())
+    await eventually(lambda: len(loop.offsets) == 20)
+    running.cancel()
+    assert opened == [TOPICS.commands, TOPICS.schemas]
 
 
 async def test_backlog_is_told_when_all_of_it_was_offered_and_not_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
