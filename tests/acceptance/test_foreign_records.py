@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from acceptance.foreign import GARBAGE, NO_SCHEMAS, Foreigner, foreigner, hostile_commands, hostile_deploys, odd_start
+from acceptance.foreign import GARBAGE, NO_SCHEMAS, REPLY, Foreigner, foreigner, hostile_commands, hostile_deploys, odd_start
 from acceptance.packages import RELOAD, reload_package
 from acceptance.stack import Api, Stack
 from aion_common.ids import Namespace, WorkflowId, workflow_key
@@ -77,6 +77,7 @@ async def spoil_all_but_histories(other: Foreigner, api: Api) -> None:
         (topics.commands, other.partitions),
     ):
         await other.garbage(topic, partitions)
+    await other.sender.send(topics.catalog, 0, [(None, None), (None, b""), (b"k", b"garbage"), (b"k", REPLY)])
     for owner in range(other.partitions):
         await other.sender.send(topics.owners, 0, [(str(owner).encode(), None)])
     await other.sender.send(topics.routes, 0, [(f"default/{RELOAD}".encode(), None)])

@@ -51,6 +51,10 @@ TOPICS = Topics("test.")
 CHECKS = verdicts(one=checked(V1), two=checked(V2), bad=Refused(reason="not a ZIP"))
 
 
+REPLY = Reply(command_id=CommandId("x"), answer=Rejection(code=RejectionCode.CLOSED, reason=""))
+RECORD = encode(CatalogRecord(recorded_at=0, event=CommandSkipped(offset=0, reason="")))
+
+
 @pytest.fixture
 def cluster() -> MemoryCluster:
     return MemoryCluster()
@@ -340,7 +344,7 @@ async def test_a_term_ends_at_once_when_the_place_is_lost(cluster: MemoryCluster
 
 
 async def test_what_is_not_a_command_is_recorded_and_passed_over(world: World) -> None:
-    foreign = encode(Reply(command_id=CommandId("x"), answer=Rejection(code=RejectionCode.CLOSED, reason="")))
+    foreign = encode(REPLY)
     await world.submit_values(b"garbage", None, foreign)
     async with catalog(surroundings(world, CHECKS)):
         await world.submit(wish("one", "c1"))
@@ -433,9 +437,23 @@ async def test_a_reply_that_nobody_can_read_holds_up_nothing(world: World, parti
     assert [reply.command_id for reply in replies] == ["c2"]
 
 
-async def test_a_damaged_history_stops_the_catalog(world: World) -> None:
+@pytest.mark.parametrize("value", [None, b"", b"garbage", encode(REPLY)])
+async def test_what_cannot_be_of_a_catalog_in_its_history_is_passed_over(world: World, value: bytes | None) -> None:
     sender = await world.log.sender()
-    await sender.send(TOPICS.catalog, 0, [(None, b"damaged")])
+    await sender.send(TOPICS.catalog, 0, [(None, value)])
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        await world.replies(1)
+        await sender.send(TOPICS.catalog, 0, [(b"k", value)])
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(route("c2", ORDER, V1))
+        assert [reply.command_id for reply in await world.replies(3)] == ["c1", "c1", "c2"]
+
+
+@pytest.mark.parametrize("damaged", [b"\xc3\x01nobodys!", RECORD[:-1], RECORD + b"more"])
+async def test_a_damaged_history_stops_the_catalog(world: World, damaged: bytes) -> None:
+    sender = await world.log.sender()
+    await sender.send(TOPICS.catalog, 0, [(None, damaged)])
     with pytest.raises(ExceptionGroup) as caught:
         async with catalog(surroundings(world, CHECKS)):
             await asyncio.Event().wait()

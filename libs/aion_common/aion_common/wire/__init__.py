@@ -4,7 +4,7 @@ The only room that touches fastavro. `encode` and `decode` take the top-level re
 `seal` is the executor's way to write a history record, whose chain covers the event's own bytes.
 """
 
-from aion_common.wire.codec import UnknownSchema, decode, encode, learn
+from aion_common.wire.codec import UnknownSchema, decode, encode, is_encoded, learn
 from aion_common.wire.history import SealedRecord, chain_of, event_bytes_of, next_chain, seal
 from aion_common.wire.registry import is_schema, kept_schemas, schemas
 
@@ -15,6 +15,7 @@ __all__ = [
     "decode",
     "encode",
     "event_bytes_of",
+    "is_encoded",
     "is_schema",
     "kept_schemas",
     "learn",

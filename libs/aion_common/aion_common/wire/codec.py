@@ -45,7 +45,7 @@ class _Foreign:
 
     def read(self, value: bytes) -> tuple[Any, int]:
         mark = value[:MARK_BYTES]
-        if mark[:2] != b"\xc3\x01" or len(mark) != MARK_BYTES:
+        if not is_encoded(value):
             raise BadRecord("not a single-object encoded Avro value")
         if mark not in self._by_mark:
             raise UnknownSchema(mark[2:].hex())
@@ -100,6 +100,11 @@ def encode(record: Any) -> bytes:
     out = bytearray(mark)
     write(out, record)
     return bytes(out)
+
+
+def is_encoded(value: bytes | None) -> bool:
+    """Whether the value says that it is Avro with a schema, ours or another's."""
+    return value is not None and value[:2] == b"\xc3\x01" and len(value) >= MARK_BYTES
 
 
 def decode(value: bytes | None) -> Any:
