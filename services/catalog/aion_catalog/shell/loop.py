@@ -115,8 +115,8 @@ async def work_term(around: Surroundings, on_progress: Callable[[], None]) -> No
 
 
 async def read_back(log: Log, topics: Topics) -> CatalogState:
-    """The catalog's state from its whole history. What no catalog can have written is passed over. Raises BadRecord for what one
-    may have written and cannot be read: guessing on without it could load or route what never was."""
+    """The catalog's state from its whole history. What no catalog can have written is passed over. Raises BadRecord for what
+    one may have written and cannot be read: guessing on without it could load or route what never was."""
     first = await log.beginning_offset(topics.catalog, PARTITION)
     end = await log.end_offset(topics.catalog, PARTITION)
     state = CatalogState()
