@@ -65,7 +65,7 @@ class Cluster:
     async def executor(self, member: str, disk: MemoryDisk) -> AsyncIterator[Executor]:
         """A running executor; leaving the block is its sudden end, as far as the log can tell."""
         sender = await self.log.sender()
-        commands = CommandReader(self.log, self.topics)
+        commands = CommandReader(self.log, self.topics, self.partitions)
         executor = Executor(
             claimant=self.claimant(member, disk),
             address=f"{member}:1",

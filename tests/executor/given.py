@@ -46,7 +46,7 @@ def package(*, wakes_itself: bool = False) -> PackageRef:
         last_offset=0,
         chunks=1,
         archive_bytes=1,
-        archive_digest="d",
+        archive_digest="d" * 64,
         wakes_itself=wakes_itself,
     )
 

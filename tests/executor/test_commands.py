@@ -9,7 +9,7 @@ import pytest
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Write
+from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Reader, Write
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import COMMAND_BYTES_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX
 from aion_common.testing.memory_cluster import MemoryCluster
@@ -67,7 +67,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     log = MemoryLog(MemoryCluster(SystemClock()))
     await log.create_topics(wanted(TOPICS, partitions=2, replication=1, insync_min=1))
-    yield Bench(log, CommandReader(log, TOPICS))
+    yield Bench(log, CommandReader(log, TOPICS, 2))
     await log.close()
 
 
@@ -199,6 +199,29 @@ async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
     assert loop.offsets == [0, 1, 2, 3]
 
 
+async def test_schemas_are_read_once_however_many_records_name_schemas_of_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop()
+    sender = await bench.log.sender()
+    await sender.send(TOPICS.schemas, 0, [(b"k", b"{}")])
+    await sender.close()
+    await bench.write(0, *[UNKNOWN] * 20)
+    opened: list[str] = []
+    reader_of = bench.log.reader
+
+    async def reader(topic: str) -> Reader:
+        opened.append(topic)
+        return await reader_of(topic)
+
+    monkeypatch.setattr(bench.log, "reader", reader)
+    bench.reader.attach(0, loop, 0)
+    running = asyncio.create_task(bench.reader.run())
+    await eventually(lambda: len(loop.offsets) == 20)
+    running.cancel()
+    assert opened == [TOPICS.commands, TOPICS.schemas]
+
+
 async def test_backlog_is_told_when_all_of_it_was_offered_and_not_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "READ_RECORDS_MAX", 1)
     loop = Loop()
@@ -226,7 +249,7 @@ async def test_empty_backlog_is_told_too(bench: Bench) -> None:
 
 def test_dead_letter_of_a_large_record_is_cut_and_says_so() -> None:
     content = bytes(COMMAND_BYTES_MAX + 1)
-    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content))
+    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content), 0, 1)
     assert isinstance(read, UnreadableInput)
     assert (len(read.value or b""), read.value_bytes) == (DEAD_LETTER_BYTES_MAX, len(content))
     assert len(read.key or b"") == NAME_BYTES_MAX

@@ -138,7 +138,7 @@ class Machines:
     async def _execute(self, service: Service, member: str, disk: Disk) -> None:
         switchboard = Switchboard()
         service.pool = TwinPool(self.loop, switchboard)
-        commands = CommandReader(service.log, self.topics)
+        commands = CommandReader(service.log, self.topics, self.created.partitions)
 
         def open_tables(folder: Path) -> Tables:
             return DiskTables(service.link, disk.stores.setdefault(folder, []))

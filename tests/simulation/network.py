@@ -140,7 +140,7 @@ class Link:
         await self.cluster.changed(topic)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class SlowLog:
     """The log as one process sees it."""
 

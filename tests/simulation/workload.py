@@ -58,7 +58,7 @@ def package_of(upload_id: str) -> PackageRef:
         last_offset=0,
         chunks=1,
         archive_bytes=1,
-        archive_digest="d",
+        archive_digest="d" * 64,
         wakes_itself=False,
     )
 

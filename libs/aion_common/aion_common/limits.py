@@ -27,6 +27,9 @@ PENDING_SIGNALS_MAX = 10_000
 NAME_BYTES_MAX = 255
 """Workflow ids, workflow types, signal names, idempotency keys."""
 
+COMMAND_ID_BYTES_MAX = 512
+"""A namespace and a name, with room for what tells where a command comes from."""
+
 REASON_BYTES_MAX = 4 * KIB
 """Messages of failures and refusals are cut here: they are for people."""
 

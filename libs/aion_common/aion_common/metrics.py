@@ -10,6 +10,11 @@ SKIPPED_RECORDS = Counter("aion_skipped_records_total", "Input records that coul
 CATALOG_IS_ACTIVE = Gauge("aion_catalog_is_active", "1 in the catalog that decides commands, 0 in one that stands by.")
 VM_DEATHS = Counter("aion_vm_deaths_total", "Erlang VMs that ended without being asked to.")
 VMS = Gauge("aion_vms", "Erlang VMs that run now, by package version; a version without any is not listed.", ["version"])
+VERSIONS_IN_TROUBLE = Gauge(
+    "aion_versions_in_trouble",
+    "1 for a package version that runs need here and whose package or VM could not be had at the last try.",
+    ["version"],
+)
 VM_BYTES_WAITING = Gauge("aion_vm_bytes_waiting", "Bytes of frames that the Erlang VMs have not taken yet.")
 STORE_REBUILDS = Counter("aion_store_rebuilds_total", "Stores deleted and rebuilt from the history topic.")
 APPENDS = Counter("aion_history_appends_total", "Acknowledged batches in the history topic.")

@@ -27,17 +27,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     log = await connect(settings.bootstrap)
     try:
         topics = Topics(settings.topic_prefix)
-        await join_cluster(log, topics)
+        created = await join_cluster(log, topics)
         sender = await log.sender()
         try:
-            await _serve(settings, stop, log, topics, sender)
+            await _serve(settings, stop, log, CommandReader(log, topics, created.partitions), sender)
         finally:
             await sender.close()
     finally:
         await log.close()
 
 
-async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topics, sender: Sender) -> None:
+async def _serve(settings: Settings, stop: asyncio.Event, log: Log, commands: CommandReader, sender: Sender) -> None:
+    topics = commands.topics
+
     def find_ref(key: PackageKey) -> PackageRef | None:
         return executor.package_ref(key)
 
@@ -55,7 +57,6 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
         stores=Stores(open=open_rocks, delete=delete_rocks),
         folder=settings.data_dir / "store",
     )
-    commands = CommandReader(log, topics)
     with listening(settings.executor_http_host, settings.executor_http_port) as (listener, address):
         executor = Executor(
             claimant=claimant,

@@ -29,6 +29,10 @@ _TRY_AGAIN = frozenset({421, 502, 503, 504})
 504 is an owner's own: a query was not answered in time."""
 
 
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
+"""Nobody there, or an address that is none: of some host names the client says so with a UnicodeError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerAnswer:
     """What an owner said, to be passed on as it is."""
@@ -127,7 +131,7 @@ class Owners:
             if response.status_code != httpx.codes.OK:
                 raise Unavailable(f"the executor at {address} is not ready")
             return Readiness.model_validate_json(response.content)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError) as error:
+        except (*_NO_ANSWER, ValidationError) as error:
             raise Unavailable(f"the executor at {address} does not answer") from error
 
     async def _try(self, owner: Owner, question: _Question, until: float) -> OwnerAnswer | None:
@@ -138,7 +142,7 @@ class Owners:
             async with asyncio.timeout_at(until) as scope:
                 with self._interruptible(owner.partition, scope):
                     response = await self._client.request(method, url, params=params, content=question.body)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except _NO_ANSWER as error:
             logger.info("owner did not answer", partition=owner.partition, address=owner.address, reason=repr(error))
             return None
         content_type = response.headers.get("content-type", "application/octet-stream")

@@ -79,6 +79,20 @@ def resolve(schema: Any) -> ResolvedSchema:
     )
 
 
+def read_schema(text: str | bytes) -> ResolvedSchema | None:
+    """A published schema, which anybody may have written; None: it is none of a record."""
+    try:
+        return resolve(json.loads(text))
+    except Exception:  # whatever hostile text provokes in a parser means the same
+        return None
+
+
+def is_schema(fingerprint_hex: str, text: bytes | None) -> bool:
+    """Whether what stands under a fingerprint in `aion.schemas` is the schema that it belongs to."""
+    schema = None if text is None else read_schema(text)
+    return schema is not None and schema.mark[2:].hex() == fingerprint_hex
+
+
 def self_contained(schema: Any) -> Any:
     """A schema, or the named type, with every type it refers to defined at its first use."""
     defined: set[str] = set()

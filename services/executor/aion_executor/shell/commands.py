@@ -12,12 +12,15 @@ from typing import Protocol
 import structlog
 
 from aion_common.errors import BadRecord, Unavailable
+from aion_common.ids import workflow_key
 from aion_common.kafka.api import Log, LogRecord, OffsetOutOfRange, Reader
+from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.reading import learn_published
 from aion_common.kafka.topics import REPLY_PARTITIONS, Topics
 from aion_common.limits import COMMAND_BYTES_MAX, COMMANDS_WAITING_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX
 from aion_common.metrics import SKIPPED_RECORDS
 from aion_common.records.commands import CatalogMarker, Command
+from aion_common.records.flaws import flaw_of
 from aion_common.wire import UnknownSchema, decode
 from aion_executor.core.inputs import CommandInput, MarkerInput, UnreadableInput
 from aion_executor.shell.partition_loop import FromLog
@@ -46,23 +49,35 @@ class Target(Protocol):
         """The partition's commands cannot be read."""
 
 
-def parse(record: LogRecord) -> FromLog:
-    """The input a record is. Raises UnknownSchema; whatever else is not ours becomes a dead letter."""
+def parse(record: LogRecord, partition: int, partitions: int) -> FromLog:
+    """The input a record is that stands in this one of so many partitions. Raises UnknownSchema; whatever else is not ours
+    becomes a dead letter."""
     try:
         value = _decoded(record.value)
     except UnknownSchema:
         raise
     except BadRecord as error:
         return unreadable(record, str(error))
-    match value:
-        case Command(reply_partition=partition) if partition is None or 0 <= partition < REPLY_PARTITIONS:
-            return CommandInput(offset=record.offset, command=value)
-        case Command(reply_partition=partition):
-            return unreadable(record, f"there is no reply partition {partition}")
-        case CatalogMarker():
-            return MarkerInput(offset=record.offset, marker=value)
-        case _:
-            return unreadable(record, f"not a command: {type(value).__name__}")
+    if not isinstance(value, Command | CatalogMarker):
+        return unreadable(record, f"not a command: {type(value).__name__}")
+    flaw = flaw_of(value) or _flaw_of_place(value, partition, partitions)
+    if flaw is not None:
+        return unreadable(record, flaw)
+    if isinstance(value, Command):
+        return CommandInput(offset=record.offset, command=value)
+    return MarkerInput(offset=record.offset, marker=value)
+
+
+def _flaw_of_place(value: Command | CatalogMarker, partition: int, partitions: int) -> str | None:
+    """What is wrong with where the record stands, and where its answer is to go."""
+    reply_partition = getattr(value if isinstance(value, Command) else value.body, "reply_partition", None)
+    if reply_partition is not None and not 0 <= reply_partition < REPLY_PARTITIONS:
+        return f"there is no reply partition {reply_partition}"
+    if isinstance(value, Command):
+        right = partition_of(workflow_key(value.namespace, value.workflow_id), partitions)
+        if right != partition:
+            return f"its workflow id belongs to partition {right}: producers must partition as Java's default does (murmur2)"
+    return None
 
 
 def _decoded(value: bytes | None) -> object:
@@ -93,6 +108,8 @@ class CommandReader:
 
     log: Log
     topics: Topics
+    partitions: int
+    """Of commands and history, in the whole cluster."""
     _targets: dict[int, Target] = field(default_factory=dict)
     _next: dict[int, int] = field(default_factory=dict)
     _paused: set[int] = field(default_factory=set)
@@ -161,7 +178,7 @@ class CommandReader:
         targets = dict(self._targets)
         for partition, records in batches.items():
             target = targets[partition]
-            inputs = [await self._parse(record) for record in records]
+            inputs = [await self._parse(record, partition) for record in records]
             if self._targets.get(partition) is not target:
                 continue
             self._next[partition] = records[-1].offset + 1
@@ -177,12 +194,12 @@ class CommandReader:
                 del self._behind[partition]
                 self._targets[partition].backlog_offered()
 
-    async def _parse(self, record: LogRecord) -> FromLog:
+    async def _parse(self, record: LogRecord, partition: int) -> FromLog:
         try:
-            return parse(record)
+            return parse(record, partition, self.partitions)
         except UnknownSchema:
             await learn_published(self.log, self.topics)
         try:
-            return parse(record)
+            return parse(record, partition, self.partitions)
         except UnknownSchema as error:
             return unreadable(record, str(error))

@@ -300,6 +300,8 @@ class WorkflowDescription(BaseModel):
     failure: Failure | None = None
     blocked: Divergence | None = None
     cancel_requested: CancelRequested | None = None
+    hindered_by: str | None = None
+    """Why its owner has no VM for its version now; tried again with back-off."""
     pending: PendingWork
     history_length: int
     resident: bool
