@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
+_KAFKA = "libs/aion_common/aion_common/kafka/"
+_LATE_ANSWERS = (
+    "kafka/test_several_brokers.py::test_who_was_the_leader_gives_no_record_twice_and_does_not_say_what_is_in_the_log"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +166,33 @@ MUTANTS = (
         before="record.recorded_at + event.run_timeout_ms",
         after="record.recorded_at + event.run_timeout_ms - 1",
         tests=("core/test_endings.py",),
+    ),
+    Mutant(
+        name="brokers: another one confirms the end that a leader tells",
+        file=_KAFKA + "client.py",
+        before="await confirm_leader(self._client, place, leader)",
+        after="pass",
+        tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_about_the_end",),
+    ),
+    Mutant(
+        name="brokers: another one confirms that an offset is not in the log",
+        file=_KAFKA + "reader.py",
+        before="await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)",
+        after="pass",
+        tests=(_LATE_ANSWERS,),
+    ),
+    Mutant(
+        name="brokers: what comes late from an old leader is dropped",
+        file=_KAFKA + "reader.py",
+        before="assignment == self._assignment and offsets[partition] == self._next[partition]",
+        after="assignment == self._assignment",
+        tests=(_LATE_ANSWERS,),
+    ),
+    Mutant(
+        name="brokers: an address that hangs does not use up the time of the others",
+        file=_KAFKA + "brokers.py",
+        before="lead_s = limits.KAFKA_LEAD_MS / 1000 if left else None",
+        after="lead_s = None",
+        tests=("kafka/test_several_brokers.py",),
     ),
 )
