@@ -109,7 +109,12 @@ async def test_who_was_the_leader_gives_no_record_twice_and_does_not_say_what_is
     early.reader.assign({0: 0})
     late.reader.assign({0: 12})
     before = clients[1].picture
+    await eventually(lambda: early.has(9))
+    early.seen.clear()
+    early.reader.assign({})
+    await early.more()
     with members.stopped(leader):
+        early.reader.assign({0: 0})
         await early.more()
         await members.moved_from(leader, topic)
         await clients[0].refresh()
@@ -135,7 +140,7 @@ class Reading:
 
     async def more(self) -> None:
         """Read once."""
-        read = await self.reader.read(wait_ms=100, records_max=100)
+        read = await self.reader.read(wait_ms=200, records_max=100)
         self.seen.extend(record.offset for record in read.get(0, ()))
 
     async def has(self, offset: int) -> bool:
