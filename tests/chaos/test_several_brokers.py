@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(900)
 FAULTS = (
     Fault(victim=LEADER, kind=FaultKind.KILL, for_ms=5_000),
     Fault(victim=COORDINATOR, kind=FaultKind.KILL, for_ms=0),
-    Fault(victim=LEADER, kind=FaultKind.STOP, for_ms=8_000),
+    Fault(victim=LEADER, kind=FaultKind.STOP, for_ms=7_000),
 )
 
 

@@ -152,6 +152,9 @@ KAFKA_REQUEST_MS = 5_000
 KAFKA_CONNECT_MS = 2_000
 """A broker that does not greet within this time hangs; who leads may have changed meanwhile."""
 
+KAFKA_SILENCE_MS = 1_000
+"""A leader that does not answer for so long may lead no more: others are asked."""
+
 KAFKA_LEAD_MS = 500
 """A question that any broker can answer goes to the next one when the one before has been silent for so long."""
 

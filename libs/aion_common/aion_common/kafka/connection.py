@@ -6,9 +6,9 @@ are stopped, lose error codes above 72 and hide positions; for the client see `b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka.client import CoordinationType
 from aiokafka.errors import for_code
@@ -108,6 +108,36 @@ async def leader_of(client: Brokers, place: TopicPartition) -> int:
     if leader is None:
         raise Retry(f"{place.topic} partition {place.partition} has no leader or does not exist")
     return leader
+
+
+async def ask_leader(client: Brokers, node: int, places: Collection[TopicPartition], request: object) -> Any:
+    """The response of this broker, which leads these partitions. Raises Retry, also as soon as it is silent and others say that
+    it does not lead them all any more: a machine that is gone does not even close its connections."""
+    loop = asyncio.get_running_loop()
+    watching: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.timeout(None) as patience:
+
+            def watch() -> None:
+                watching.append(loop.create_task(_end_when_moved(client, node, places, patience)))
+
+            timer = loop.call_later(limits.KAFKA_SILENCE_MS / 1000, watch)
+            try:
+                return await client.send(node, request)
+            finally:
+                timer.cancel()
+                for task in watching:
+                    task.cancel()
+    except TimeoutError as cause:
+        raise Retry(f"broker {node} is silent and leads no more") from cause
+
+
+async def _end_when_moved(client: Brokers, node: int, places: Collection[TopicPartition], patience: asyncio.Timeout) -> None:
+    while all(client.picture.leader(place) == node for place in places):
+        await asyncio.sleep(_PAUSE_MAX_S)
+        with suppress(Retry):
+            await client.refresh()
+    patience.reschedule(asyncio.get_running_loop().time())
 
 
 async def confirm_leader(client: Brokers, place: TopicPartition, leader: int) -> None:

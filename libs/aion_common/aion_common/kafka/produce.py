@@ -16,7 +16,7 @@ from aion_common import limits
 from aion_common.errors import AionError
 from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity, Write
 from aion_common.kafka.brokers import Brokers, Retry
-from aion_common.kafka.connection import check, coordinator_of, leader_of
+from aion_common.kafka.connection import ask_leader, check, coordinator_of, leader_of
 
 Outcome = Appended | Retry | AionError
 
@@ -94,7 +94,7 @@ async def produce(
         topics=_by_topic((place, (place.partition, batch)) for place, batch in batches.items()),
     )
     try:
-        response = await client.send(node, request)
+        response = await ask_leader(client, node, batches, request)
     except Retry as cause:
         return dict.fromkeys(batches, cause)
     outcomes: dict[TopicPartition, Outcome] = dict.fromkeys(batches, Retry("the broker did not mention it"))
@@ -124,7 +124,7 @@ async def list_offsets(client: Brokers, places: Iterable[TopicPartition], moment
     offsets: dict[TopicPartition, int] = {}
     for node, its_places in by_node.items():
         request = OffsetRequest(-1, _READ_COMMITTED, _by_topic((place, (place.partition, moment)) for place in its_places))
-        response = await client.send(node, request)
+        response = await ask_leader(client, node, its_places, request)
         for topic, partitions in response.topics:
             for partition, code, _timestamp, offset in partitions:
                 check(code, f"offset of {topic}/{partition}")

@@ -20,7 +20,7 @@ from aion_common import limits
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import LogRecord, OffsetOutOfRange
 from aion_common.kafka.brokers import NOBODY, Brokers, Retry
-from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, check, close_client, confirm_leader
+from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, ask_leader, check, close_client, confirm_leader
 
 _FETCH_BYTES_MIN = 1
 _RETRY_PAUSE_S = 0.05
@@ -181,7 +181,7 @@ class KafkaReader:
             [(self._topic, [(partition, offset, limits.PARTITION_FETCH_BYTES_MAX) for partition, offset in offsets.items()])],
         )
         try:
-            response = await self._client.send(leader, request)
+            response = await ask_leader(self._client, leader, [TopicPartition(self._topic, one) for one in offsets], request)
         except Retry:
             answers = []
             is_refresh_due = True
