@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aiokafka.client import CoordinationType
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from aion_common.kafka.api import Topic
@@ -34,12 +35,13 @@ class Members:
         return ",".join(broker.bootstrap for broker in self.brokers.values())
 
     async def topic(self, name: str, partitions: int = 1) -> str:
-        """Create it, with a copy at each member."""
+        """Create it, with a copy at each member, all in sync: who was stopped before may take a moment."""
         log = await connect(self.bootstrap)
         try:
             await log.create_topics([Topic(name=name, partitions=partitions, replication=MEMBERS)])
         finally:
             await log.close()
+        await eventually(lambda: self._is_in_sync(name), within_s=60)
         return name
 
     async def leader(self, topic: str, partition: int = 0) -> int:
@@ -77,6 +79,10 @@ class Members:
             yield
         finally:
             await self.brokers[node].start()
+
+    async def _is_in_sync(self, topic: str) -> bool:
+        described = await self._asked(lambda client: client.any_answer(MetadataRequest([topic])))
+        return all(len(each["isr"]) == MEMBERS for one in described.to_object()["topics"] for each in one["partitions"])
 
     async def _asked(self, question: Callable[..., Awaitable[T]]) -> T:
         client = await open_client(self.bootstrap, "aion-test")

@@ -76,7 +76,8 @@ async def test_a_broker_that_hangs_is_not_waited_for_by_who_does_not_need_it(
 
 async def test_who_was_the_leader_is_not_believed_about_the_end(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "KAFKA_REQUEST_MS", 30_000)
-    monkeypatch.setattr(limits, "APPEND_MS", 30_000)
+    monkeypatch.setattr(limits, "KAFKA_SILENCE_MS", 60_000)
+    monkeypatch.setattr(limits, "APPEND_MS", 60_000)
     topic = await members.topic("end")
     log, other = await connect(members.bootstrap), await connect(members.bootstrap)
     sender = await other.sender()
@@ -96,6 +97,8 @@ async def test_who_was_the_leader_is_not_believed_that_an_offset_is_not_in_the_l
     members: Members, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     monkeypatch.setattr(limits, "KAFKA_REQUEST_MS", 30_000)
+    monkeypatch.setattr(limits, "KAFKA_SILENCE_MS", 60_000)
+    monkeypatch.setattr(limits, "APPEND_MS", 60_000)
     topic = await members.topic("range")
     leader = await members.leader(topic)
     client = await open_client(members.bootstrap, "aion-test")
