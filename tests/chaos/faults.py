@@ -9,6 +9,10 @@ BROKER = "broker"
 VMS = "vms"
 """Stands for all Erlang VMs of all executors."""
 
+LEADER = "broker that leads most histories"
+COORDINATOR = "broker that coordinates the executors"
+"""Stand for one of several brokers: who it is shows when it is struck."""
+
 FAMILIES = ("executor", "gateway", "catalog", VMS, BROKER)
 SECOND_FAULT_CHANCE = 0.3
 AT_ONCE_CHANCE = 0.4

@@ -5,7 +5,7 @@ One seed decides every fault and what each client does; only the operating syste
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from aion_common.clock import SystemClock
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_server.check import Report, check_cluster
+from chaos.brokers import named
 from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
 from chaos.load import GIVEN_UP_S, TRY_S, Load
 from chaos.system import Size, System, running
@@ -87,14 +88,19 @@ class Outcome:
         return not self.document()["sentences"]
 
 
-async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome:
-    """Run it. Fails only when something hangs: what was found wrong stands in the outcome."""
-    async with running(folder, Size()) as system, _clients(system) as gateways:
+async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell, size: Size) -> Outcome:
+    """Rounds of faults that the seed draws. Fails only when something hangs: what was found wrong stands in the outcome."""
+    async with running(folder, size) as system:
+        return await survive(system, plan(seed, rounds, [*system.parts, VMS]), seed, tell)
+
+
+async def survive(system: System, planned: Sequence[tuple[Fault, ...]], seed: int, tell: Tell) -> Outcome:
+    """As `kill_loop`, with these faults, a round for each."""
+    async with _clients(system) as gateways:
         load = Load(gateways=gateways, seed=seed)
-        outcome = Outcome(seed=seed, rounds=rounds, load=load, died=system.died)
+        outcome = Outcome(seed=seed, rounds=len(planned), load=load, died=system.died)
         await load.load()
-        victims = [*system.parts, VMS]
-        for number, faults in enumerate(plan(seed, rounds, victims), start=1):
+        for number, faults in enumerate(planned, start=1):
             tell(f"round {number}: {' and '.join(map(str, faults))}")
             struck = await _round(system, load, number, faults)
             await _look(system, outcome, struck)
@@ -135,7 +141,7 @@ async def _more_answers(load: Load) -> None:
 
 async def _strike(system: System, fault: Fault) -> Struck:
     """Do it and let it heal."""
-    clock, victim = SystemClock(), fault.victim
+    clock, victim = SystemClock(), await named(system, fault.victim)
     at_ms = clock.now_ms()
     if fault.kind is FaultKind.STOP:
         with system.stopped(victim):
@@ -168,7 +174,7 @@ async def _look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
         await log.close()
     _judge(outcome, report)
     outcome.fallen_over = [f"{name} fell over a defect, see its log" for name in system.fallen_over()]
-    if any(one.fault.victim == BROKER for one in struck):
+    if any(one.fault.victim.startswith(BROKER) for one in struck):
         # What stood still then stood still with the broker.
         return
     for one in struck:

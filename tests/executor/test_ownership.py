@@ -110,8 +110,10 @@ async def test_records_that_no_owner_can_have_written_there_are_passed_over(clus
         await cluster.answer("c3")
     partition = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
     records = [record for record in await cluster.history(partition) if not isinstance(record.event, OwnerEpoch)]
-    stranger = [replace(record, run_id=RunId("f" * 32)) for record in records if isinstance(record.event, SignalReceived)]
-    no_run = [replace(records[-1], run_id=RunId("x")), replace(stranger[0], run_id=NO_RUN)]
+    stranger = [
+        structs.replace(record, run_id=RunId("f" * 32)) for record in records if isinstance(record.event, SignalReceived)
+    ]
+    no_run = [structs.replace(records[-1], run_id=RunId("x")), structs.replace(stranger[0], run_id=NO_RUN)]
     unknown = b"\xc3\x01nobodys!"
     sender = await cluster.log.sender()
     copies = [encode(record) for record in (*records[:-1], *stranger, *no_run)]
@@ -135,7 +137,7 @@ async def test_history_with_a_hole_is_not_folded_on(cluster: Cluster) -> None:
     partition = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
     newest = (await cluster.history(partition))[-1]
     started = next(record for record in await cluster.history(partition) if isinstance(record.event, RunStarted))
-    hole = replace(started, seq=9, owner_epoch=newest.owner_epoch, event=SignalReceived(name="s", payload=None))
+    hole = structs.replace(started, seq=9, owner_epoch=newest.owner_epoch, event=SignalReceived(name="s", payload=None))
     sender = await cluster.log.sender()
     await sender.send(cluster.topics.history, partition, [(b"k", encode(hole))])
     await sender.close()

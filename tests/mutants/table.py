@@ -5,6 +5,7 @@ from dataclasses import dataclass
 _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
 _INGRESS = "services/gateway/aion_gateway/ingress/"
+_KAFKA = "libs/aion_common/aion_common/kafka/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,5 +215,40 @@ MUTANTS = (
         before="(is_overloaded and ingress_place_of(command_id) is None)",
         after="is_overloaded",
         tests=("core/test_ingress_refusals.py",),
+    ),
+    Mutant(
+        name="brokers: another one confirms the end that a leader tells",
+        file=_KAFKA + "client.py",
+        before="await confirm_leader(self._client, place, leader)",
+        after="pass",
+        tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_about_the_end",),
+    ),
+    Mutant(
+        name="brokers: another one confirms that an offset is not in the log",
+        file=_KAFKA + "reader.py",
+        before="await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)",
+        after="pass",
+        tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_that_an_offset_is_not_in_the_log",),
+    ),
+    Mutant(
+        name="brokers: what comes late from an old leader is dropped",
+        file=_KAFKA + "reader.py",
+        before="assignment == self._assignment and offsets[partition] == self._next[partition]",
+        after="assignment == self._assignment",
+        tests=("kafka/test_late_answers.py::test_what_comes_late_from_an_old_leader_is_dropped",),
+    ),
+    Mutant(
+        name="brokers: an address that hangs does not use up the time of the others",
+        file=_KAFKA + "brokers.py",
+        before="lead_s = limits.KAFKA_LEAD_MS / 1000 if left else None",
+        after="lead_s = None",
+        tests=("kafka/test_several_brokers.py",),
+    ),
+    Mutant(
+        name="brokers: a silent leader is left when it leads no more",
+        file=_KAFKA + "connection.py",
+        before="patience.reschedule(asyncio.get_running_loop().time())",
+        after="pass",
+        tests=("kafka/test_late_answers.py",),
     ),
 )

@@ -107,7 +107,7 @@ RESTORE_CHUNK_RECORDS = 2_000
 RUNS_CACHED_MAX = 10_000
 """Run states an owner keeps decoded beside RocksDB, per partition."""
 
-CLUSTER_READ_MS = 10_000
+CLUSTER_READ_MS = 20_000
 """The first record of `aion.catalog` must be readable within this time at a service's start."""
 
 RESTART_BACKOFF_MIN_MS = 200
@@ -152,8 +152,19 @@ broker's restart): a minute."""
 KAFKA_REQUEST_MS = 5_000
 """One request to a broker; then the connection is given up."""
 
-APPEND_MS = 10_000
-"""An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown."""
+KAFKA_CONNECT_MS = 2_000
+"""A broker that does not greet within this time hangs; who leads may have changed meanwhile."""
+
+KAFKA_SILENCE_MS = 1_000
+"""A leader that does not answer for so long may lead no more: others are asked."""
+
+KAFKA_LEAD_MS = 500
+"""A question that any broker can answer goes to the next one when the one before has been silent for so long."""
+
+APPEND_MS = 20_000
+"""An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown. A broker that
+died counts as alive for 9 s by default (`broker.session.timeout.ms`), 2 s more if it was the controller, and what it led or
+had a copy of stands still for so long."""
 
 KAFKA_CLOSE_MS = 2_000
 """Closing a client never waits longer, also when the brokers are gone."""
@@ -245,8 +256,8 @@ CLIENT_ANSWER_MARGIN_MS = 10_000
 """How much longer than the wait it asked for a client listens before it takes the connection for dead."""
 
 READ_POLL_MS = 100
-READ_SILENT_POLLS_MAX = 100
-"""Reading a stretch of a topic that is there, but does not come for so many polls in a row, is given up."""
+READ_SILENT_POLLS_MAX = 200
+"""Reading a stretch of a topic that is there, but does not come for so many polls in a row, is given up: 20 s, as APPEND_MS."""
 
 HISTORY_PAGE_EVENTS_MAX = 1_000
 HISTORY_PAGE_BYTES_MAX = 4 * MIB

@@ -47,8 +47,8 @@ class StackSpec:
 class BrokerPart:
     """The development broker as a part of the stack."""
 
-    def __init__(self, broker: Broker) -> None:
-        self.name = "broker"
+    def __init__(self, broker: Broker, name: str = "broker") -> None:
+        self.name = name
         self.log = broker.log
         self.pid: int | None = None
         self.address = ""
