@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from acceptance.stack import Stack
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType, workflow_key

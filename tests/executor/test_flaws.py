@@ -1,9 +1,9 @@
 """Records that can be decoded and hold what cannot be decided: each is a dead letter, none stops its partition."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType, workflow_key
 from aion_common.kafka.api import LogRecord

@@ -5,10 +5,10 @@ Random commands, VM deaths, crashes with and without the store, and half-done st
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aion_common.ids import WorkflowId, ingress_command_id
 from aion_common.limits import CANCEL_GRACE_MS
