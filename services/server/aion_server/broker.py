@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aion_common.errors import Unavailable
 from aion_common.kafka import client
+from aion_common.processes import send_signal
 from aion_server.java import BrokerFailed, classes_file, find_jars, find_java
 
 KAFKA_VERSION = "4.4.0"
@@ -160,8 +161,7 @@ class Broker:
         """Ask it to end, wait, and kill it if it does not. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.terminate()
+        send_signal(self._process, signal.SIGTERM)
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 code = await self._process.wait()
@@ -176,8 +176,7 @@ class Broker:
         """SIGKILL, as a crash. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
         await self._process.wait()
         self._process = None
 
