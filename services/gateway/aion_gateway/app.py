@@ -31,7 +31,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gateway = gateway
-    app.add_middleware(edge, in_flight_max=gateway.around.in_flight_max)
+    app.add_middleware(edge, drain=gateway.drain, in_flight_max=gateway.around.in_flight_max)
     for noun in (starts, workflows, lists, signals, queries, ends, packages, health):
         app.router.routes.extend(noun.router.routes)
     problems.install(app)
@@ -40,8 +40,8 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway until `stop` is set; then it drains for limits.DRAIN_MS_MIN, if it has not done so already, and requests
-    that run after that have limits.HTTP_STOP_MS to finish.
+    """Run the gateway until `stop` is set; then it drains for limits.DRAIN_MS_MIN, if it has not done so already. After that
+    waits for ends of runs are over, and other requests have limits.LAST_ANSWERS_MS.
 
     Raises WrongCluster, Unavailable (at start), and AionError if the address cannot be listened on.
     """
@@ -67,6 +67,8 @@ async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: a
     async def drain() -> None:
         await stop.wait()
         await gateway.drain.lasted(limits.DRAIN_MS_MIN)
+        gateway.owners.end_waits()
+        gateway.drain.answer_within(limits.LAST_ANSWERS_MS)
         drained.set()
 
     async with asyncio.TaskGroup() as tasks:
