@@ -16,8 +16,9 @@ from aion_common.clock import SystemClock
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_server.check import Report, check_cluster
+from chaos.calls import GIVEN_UP_S, TRY_S, Calls
 from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
-from chaos.load import GIVEN_UP_S, TRY_S, Load
+from chaos.load import Load
 from chaos.system import Size, System, running
 from chaos.takeovers import read_ownerships, summary_ms, take_overs
 from support import eventually
@@ -57,7 +58,7 @@ class Outcome:
 
     def document(self) -> dict[str, object]:
         """As JSON."""
-        notes = self.load.notes
+        notes, calls = self.load.notes, self.load.calls
         lost = [*notes.lost, *self.missing]
         sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over]
         return {
@@ -72,11 +73,18 @@ class Outcome:
             "sentences": sentences[:SENTENCES_MAX],
             "starts": notes.starts,
             "signals": notes.signals,
+            "queries": notes.queries,
+            "lists": notes.lists,
+            "endings": notes.endings,
             "loads": notes.loads,
-            "repeats": notes.repeats,
+            "unloads": notes.unloads,
+            "unloads_pinned": notes.pinned,
+            "starts_on_gone_versions": notes.gone,
+            "repeats": calls.repeats,
+            "repeated_after": calls.refusals,
             "runs": self.runs,
             "void_records": self.void,
-            "longest_answer_ms": notes.longest_ms,
+            "longest_answer_ms": calls.longest_ms,
             "died_by_themselves": Counter(self.died),
             "take_over_ms": {f"after {kind}": summary_ms(times) for kind, times in self.stood_still_ms.items()},
         }
@@ -90,7 +98,7 @@ class Outcome:
 async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome:
     """Run it. Fails only when something hangs: what was found wrong stands in the outcome."""
     async with running(folder, Size()) as system, _clients(system) as gateways:
-        load = Load(gateways=gateways, seed=seed)
+        load = Load(calls=Calls(gateways=gateways), seed=seed)
         outcome = Outcome(seed=seed, rounds=rounds, load=load, died=system.died)
         await load.load()
         victims = [*system.parts, VMS]
@@ -99,8 +107,8 @@ async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome
             struck = await _round(system, load, number, faults)
             await _look(system, outcome, struck)
             tell(
-                f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads; "
-                f"longest answer {load.notes.longest_ms} ms so far"
+                f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads, "
+                f"{load.notes.unloads} unloads; longest answer {load.calls.longest_ms} ms so far"
             )
             if not outcome.is_clean:
                 tell(f"  broken: {outcome.document()['sentences']}")
@@ -116,14 +124,15 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
             clients.create_task(load.converse(client, number, done))
         try:
             await _more_answers(load)
-            loading = clients.create_task(load.load())
+            loading = clients.create_task(load.replace())
             async with asyncio.TaskGroup() as striking:
                 strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
             await loading
             await _more_answers(load)
-            await load.load()
+            await load.replace()
         finally:
             done.set()
+    await load.settle()
     return [stroke.result() for stroke in strokes]
 
 
