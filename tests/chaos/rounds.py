@@ -97,7 +97,7 @@ class Outcome:
 
 async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome:
     """Run it. Fails only when something hangs: what was found wrong stands in the outcome."""
-    async with running(folder, Size()) as system, _clients(system) as gateways:
+    async with running(folder, Size()) as system, clients(system) as gateways:
         load = Load(calls=Calls(gateways=gateways), seed=seed)
         outcome = Outcome(seed=seed, rounds=rounds, load=load, died=system.died)
         await load.load()
@@ -105,7 +105,7 @@ async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome
         for number, faults in enumerate(plan(seed, rounds, victims), start=1):
             tell(f"round {number}: {' and '.join(map(str, faults))}")
             struck = await _round(system, load, number, faults)
-            await _look(system, outcome, struck)
+            await look(system, outcome, struck)
             tell(
                 f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads, "
                 f"{load.notes.unloads} unloads; longest answer {load.calls.longest_ms} ms so far"
@@ -123,12 +123,12 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
         for client in range(CLIENTS):
             clients.create_task(load.converse(client, number, done))
         try:
-            await _more_answers(load)
+            await more_answers(load)
             loading = clients.create_task(load.replace())
             async with asyncio.TaskGroup() as striking:
                 strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
             await loading
-            await _more_answers(load)
+            await more_answers(load)
             await load.replace()
         finally:
             done.set()
@@ -136,7 +136,8 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
     return [stroke.result() for stroke in strokes]
 
 
-async def _more_answers(load: Load) -> None:
+async def more_answers(load: Load) -> None:
+    """Wait until the load has gone on for a while."""
     notes = load.notes
     wanted = len(notes.acknowledged) + ANSWERS_AROUND
     await eventually(lambda: len(notes.acknowledged) >= wanted, within_s=GIVEN_UP_S)
@@ -166,7 +167,7 @@ async def _pass(for_ms: int) -> None:
     await over.wait()
 
 
-async def _look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
+async def look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
     """Read every history, and compare it with what the clients were told."""
     now_ms = SystemClock().now_ms()
     log = await connect(system.bootstrap)
@@ -197,7 +198,8 @@ def _judge(outcome: Outcome, report: Report) -> None:
 
 
 @asynccontextmanager
-async def _clients(system: System) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def clients(system: System) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """One of each gateway."""
     async with AsyncExitStack() as clients:
         yield [
             await clients.enter_async_context(httpx.AsyncClient(base_url=url, timeout=TRY_S, trust_env=False))

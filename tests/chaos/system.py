@@ -22,6 +22,7 @@ from aion_server.programs import catalog_program, executor_program, gateway_prog
 from aion_server.stack import SESSION_MS, BrokerPart
 from aion_server.supervisor import Change, Died, Part, Program, Supervisor, sleep_ms
 from chaos.faults import BROKER, VMS
+from support import eventually
 
 Adapt = Callable[[Program], Program]
 
@@ -90,12 +91,34 @@ class System:
     @property
     def gateways(self) -> list[str]:
         """Their URLs."""
-        return [f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")]
+        return list(self.gateways_by_name.values())
+
+    @property
+    def gateways_by_name(self) -> dict[str, str]:
+        """Name -> URL."""
+        return {name: f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")}
 
     @property
     def executors(self) -> list[str]:
         """Their names."""
         return [name for name in self.parts if name.startswith("executor")]
+
+    @property
+    def services(self) -> list[str]:
+        """All but the broker, in the order of their start."""
+        return [name for name in self.parts if name != BROKER]
+
+    async def restart(self, name: str) -> tuple[int, int]:
+        """SIGTERM, its end by itself, and its next start. Its exit code, and how long its end took (ms)."""
+        part, pids = self.parts[name], self.pids(name)
+        began_ms = SystemClock().now_ms()
+        self.hold_down(name)
+        _send(pids, signal.SIGTERM)
+        code = await part.ended()
+        took_ms = SystemClock().now_ms() - began_ms
+        self.let_go(name)
+        await eventually(lambda: self.pids(name) not in ([], pids))
+        return code, took_ms
 
     def fallen_over(self) -> list[str]:
         """The parts whose logs tell of a defect."""
