@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from aion_client import Client
-from aion_common.limits import DRAIN_MS_MIN, STOP_WAIT_MS
+from aion_common.limits import DRAIN_MS, STOP_WAIT_MS
 from chaos.calls import Calls
 from chaos.load import TYPE, Load
 from chaos.rounds import Outcome, clients, look, more_answers
@@ -62,7 +62,7 @@ async def restart_under_load(system: System, load: Load, name: str) -> None:
         code, took_ms = await restart
         assert code == 0
         assert took_ms < STOP_WAIT_MS
-        assert took_ms >= (DRAIN_MS_MIN if is_gateway else 0)
+        assert took_ms >= (DRAIN_MS if is_gateway else 0)
         await eventually(lambda: is_ready(load), within_s=60)
         for kept in ("start", "result", "other"):
             await accepted(load, "POST", f"/v1/workflows/{name}-{kept}/signals/item", f"{name}-{kept}-last", json=1)

@@ -103,12 +103,11 @@ async def test_a_drain_with_something_else_in_mind_is_refused(
         assert not w.gateway.drain.is_on
 
 
-async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DRAIN_MS_MIN", 10**9)
+async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed() -> None:
     stop = asyncio.Event()
     async with world() as w, asyncio.TaskGroup() as tasks:
         with listening("127.0.0.1", 0) as (listener, address):
-            serving = tasks.create_task(serve_until_drained(w.gateway, listener, stop))
+            serving = tasks.create_task(serve_until_drained(w.gateway, listener, stop, 10**9))
             async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
                 assert (await http.get("/readyz")).status_code == 200
                 stop.set()
@@ -120,21 +119,18 @@ async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed(m
 
 
 @asynccontextmanager
-async def until_stopped(w: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
+async def until_stopped(w: World) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
     """The gateway behind a socket, and what stops it; it has ended, by itself, when the block is left. It drains no time."""
-    monkeypatch.setattr(limits, "DRAIN_MS_MIN", 0)
     stop = asyncio.Event()
     with listening("127.0.0.1", 0) as (listener, address):
         async with asyncio.TaskGroup() as serving:
-            serving.create_task(serve_until_drained(w.gateway, listener, stop))
+            serving.create_task(serve_until_drained(w.gateway, listener, stop, 0))
             async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30) as http:
                 yield http, stop
 
 
-async def test_whoever_waits_for_the_end_of_a_run_is_told_at_the_end_of_the_gateway_that_it_is_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with world() as w, until_stopped(w, monkeypatch) as (http, stop), asyncio.TaskGroup() as calls:
+async def test_whoever_waits_for_the_end_of_a_run_is_told_at_the_end_of_the_gateway_that_it_is_open() -> None:
+    async with world() as w, until_stopped(w) as (http, stop), asyncio.TaskGroup() as calls:
         waiting_start = {**START, "wait": "closed", "wait_ms": 60_000}
         starting = calls.create_task(http.post("/v1/workflows", json=waiting_start))
         await eventually(lambda: len(w.executors.requests) == 1)
@@ -148,7 +144,7 @@ async def test_whoever_waits_for_the_end_of_a_run_is_told_at_the_end_of_the_gate
 
 async def test_whoever_has_no_answer_when_the_gateway_ends_may_repeat_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LAST_ANSWERS_MS", 0)
-    async with world() as w, until_stopped(w, monkeypatch) as (http, stop), asyncio.TaskGroup() as calls:
+    async with world() as w, until_stopped(w) as (http, stop), asyncio.TaskGroup() as calls:
         w.executor.replies_dropped = 1
         waiting = calls.create_task(http.post("/v1/workflows", json=START, headers={"Idempotency-Key": "key"}))
         await w.executor.has_taken.wait()

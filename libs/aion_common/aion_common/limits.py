@@ -116,7 +116,7 @@ RESTART_HEALTHY_MS = 20_000
 
 STOP_WAIT_MS = 20_000
 """How long a service may take to stop before `aion-server dev` kills it: a gateway drains, then answers what it has taken, then
-closes (DRAIN_MS_MIN, HTTP_STOP_MS, and room)."""
+closes (DRAIN_MS, HTTP_STOP_MS, and room)."""
 
 PACKAGE_TYPES_MAX = 500
 PACKAGE_WARNINGS_MAX = 100
@@ -317,8 +317,11 @@ LIST_PAGE_RUNS = 100
 LIST_ROUNDS_MAX = 8
 """Times that one page of a list asks the owners: a filter that hardly anything passes gives short pages, not slow ones."""
 
-DRAIN_MS_MIN = 2_000
+DRAIN_MS = 2_000
 """A gateway that is told to stop refuses new work for so long before it ends, so that whoever routes to it notices."""
+
+DRAIN_MS_MAX = 600_000
+"""What that may be set to: balancers that look once in minutes are none."""
 
 LAST_ANSWERS_MS = 8_000
 """After that a gateway that ends answers what it has taken within this time, if only with `unavailable`: before the server

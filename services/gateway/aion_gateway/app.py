@@ -40,7 +40,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway until `stop` is set; then it drains for limits.DRAIN_MS_MIN, if it has not done so already. After that
+    """Run the gateway until `stop` is set; then it drains for `drain_ms`, if it has not done so already. After that
     waits for ends of runs are over, and other requests have limits.LAST_ANSWERS_MS.
 
     Raises WrongCluster, Unavailable (at start), and AionError if the address cannot be listened on.
@@ -55,18 +55,18 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             )
             with listening(settings.http_host, settings.http_port) as (listener, _):
                 async with open_gateway(around) as gateway:
-                    await serve_until_drained(gateway, listener, stop)
+                    await serve_until_drained(gateway, listener, stop, settings.drain_ms)
     finally:
         await log.close()
 
 
-async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: asyncio.Event) -> None:
+async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, drain_ms: int) -> None:
     """Serve until the gateway was told to stop and whoever routes to it could notice that it drains."""
     drained = asyncio.Event()
 
     async def drain() -> None:
         await stop.wait()
-        await gateway.drain.lasted(limits.DRAIN_MS_MIN)
+        await gateway.drain.lasted(drain_ms)
         gateway.owners.end_waits()
         gateway.drain.answer_within(limits.LAST_ANSWERS_MS)
         drained.set()
