@@ -15,6 +15,8 @@ import httpx
 from aion_common.clock import SystemClock
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
+from aion_common.limits import STOP_WAIT_MS
+from aion_server.broker import ENDED_AS_ASKED
 from aion_server.check import Report, check_cluster
 from chaos.calls import GIVEN_UP_S, TRY_S, Calls
 from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
@@ -34,11 +36,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Struck:
-    """A fault, and when it came and had healed (ms since the epoch)."""
+    """A fault, and when it came and had healed (ms since the epoch). `wrong`: how a victim that was asked to end did not."""
 
     fault: Fault
     at_ms: int
     until_ms: int
+    wrong: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class Outcome:
     broken: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     fallen_over: list[str] = field(default_factory=list)
+    wrong_ends: list[str] = field(default_factory=list)
     runs: int = 0
     void: int = 0
     stood_still_ms: dict[FaultKind, list[int]] = field(default_factory=lambda: {kind: [] for kind in FaultKind})
@@ -60,7 +64,7 @@ class Outcome:
         """As JSON."""
         notes, calls = self.load.notes, self.load.calls
         lost = [*notes.lost, *self.missing]
-        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over]
+        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over, *self.wrong_ends]
         return {
             "seed": self.seed,
             "rounds": self.rounds,
@@ -70,6 +74,7 @@ class Outcome:
             "stale": len(notes.stale),
             "broken": len(self.broken),
             "fallen_over": len(self.fallen_over),
+            "wrong_ends": len(self.wrong_ends),
             "sentences": sentences[:SENTENCES_MAX],
             "starts": notes.starts,
             "signals": notes.signals,
@@ -145,7 +150,7 @@ async def more_answers(load: Load) -> None:
 
 async def _strike(system: System, fault: Fault) -> Struck:
     """Do it and let it heal."""
-    clock, victim = SystemClock(), fault.victim
+    clock, victim, wrong = SystemClock(), fault.victim, None
     at_ms = clock.now_ms()
     if fault.kind is FaultKind.STOP:
         with system.stopped(victim):
@@ -153,11 +158,21 @@ async def _strike(system: System, fault: Fault) -> Struck:
     else:
         system.hold_down(victim)
         try:
-            system.kill(victim)
+            if fault.kind is FaultKind.KILL:
+                system.kill(victim)
+            else:
+                wrong = _wrong(victim, *await system.end(victim))
             await _pass(fault.for_ms)
         finally:
             system.let_go(victim)
-    return Struck(fault=fault, at_ms=at_ms, until_ms=clock.now_ms())
+    return Struck(fault=fault, at_ms=at_ms, until_ms=clock.now_ms(), wrong=wrong)
+
+
+def _wrong(victim: str, code: int, took_ms: int) -> str | None:
+    good = ENDED_AS_ASKED if victim == BROKER else 0
+    if code != good:
+        return f"{victim} was asked to end and ended with {code}"
+    return f"{victim} was asked to end and took {took_ms} ms" if took_ms > STOP_WAIT_MS else None
 
 
 async def _pass(for_ms: int) -> None:
@@ -178,6 +193,7 @@ async def look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
         await log.close()
     _judge(outcome, report)
     outcome.fallen_over = [f"{name} fell over a defect, see its log" for name in system.fallen_over()]
+    outcome.wrong_ends += [one.wrong for one in struck if one.wrong is not None]
     if any(one.fault.victim == BROKER for one in struck):
         # What stood still then stood still with the broker.
         return

@@ -53,16 +53,19 @@ async def restart_under_load(system: System, load: Load, name: str) -> None:
     url = system.gateways_by_name[name] if is_gateway else system.gateways[0]
     async with asyncio.TaskGroup() as calls, waiting(url, name) as (http, waits):
         calls.create_task(load.replace())
-        restart = calls.create_task(system.restart(name))
+        system.hold_down(name)
+        end = calls.create_task(system.end(name))
         if is_gateway:
             await drains(http, name)
             for wait in waits:
                 answer = await wait
                 assert (answer.status_code, answer.json()["status"]) == (202, "running"), answer.text
-        code, took_ms = await restart
+        code, took_ms = await end
         assert code == 0
         assert took_ms < STOP_WAIT_MS
         assert took_ms >= (DRAIN_MS if is_gateway else 0)
+        system.let_go(name)
+        await eventually(lambda: bool(system.pids(name)))
         await eventually(lambda: is_ready(load), within_s=60)
         for kept in ("start", "result", "other"):
             await accepted(load, "POST", f"/v1/workflows/{name}-{kept}/signals/item", f"{name}-{kept}-last", json=1)

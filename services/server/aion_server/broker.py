@@ -31,7 +31,9 @@ STOP_MS = 15_000
 """A broker asked to stop has so long before it is killed; its data survive either."""
 
 _PORT_TRIES = 3
-_ENDED_AS_ASKED = 128 + signal.SIGTERM
+ENDED_AS_ASKED = 128 + signal.SIGTERM
+"""The exit code of a broker that was asked to stop."""
+
 _CLASSES = "classes.jsa"
 """Java's archive of loaded classes: the first broker that is stopped on a machine leaves it, and the next ones start in
 half the time."""
@@ -168,7 +170,7 @@ class Broker:
         except TimeoutError:
             await self.kill()
         else:
-            if code == _ENDED_AS_ASKED:
+            if code == ENDED_AS_ASKED:
                 self._keep_classes()
         self._process = None
 

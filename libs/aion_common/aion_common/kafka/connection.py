@@ -63,12 +63,21 @@ async def open_client(bootstrap: str, client_id: str, *, request_ms: int = limit
 
 
 async def close_client(client: AIOKafkaClient) -> None:
-    """Close all its connections, without waiting long for brokers that are gone."""
+    """Close all its connections, without waiting long for brokers that are gone.
+
+    aiokafka passes over every cancellation while it waits for the end of its own task, also over one that is meant for us: who
+    is cancelled meanwhile would not know, and an executor would never let go of a partition.
+    """
+    us = asyncio.current_task()
+    assert us is not None, "coroutines run in tasks"
+    cancelled_before = us.cancelling()
     try:
         async with asyncio.timeout(limits.KAFKA_CLOSE_MS / 1000):
             await client.close()
     except TimeoutError:
-        return
+        pass
+    if us.cancelling() > cancelled_before:
+        raise asyncio.CancelledError
 
 
 def check(code: int, what: str) -> None:
