@@ -96,12 +96,29 @@ class System:
     @property
     def gateways(self) -> list[str]:
         """Their URLs."""
-        return [f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")]
+        return list(self.gateways_by_name.values())
+
+    @property
+    def gateways_by_name(self) -> dict[str, str]:
+        """Name -> URL."""
+        return {name: f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")}
 
     @property
     def executors(self) -> list[str]:
         """Their names."""
         return [name for name in self.parts if name.startswith("executor")]
+
+    @property
+    def services(self) -> list[str]:
+        """All but the broker, in the order of their start."""
+        return [name for name in self.parts if name != BROKER]
+
+    async def end(self, name: str) -> tuple[int, int]:
+        """SIGTERM, and its end by itself. Its exit code, and how long that took (ms). Hold it down before."""
+        began_ms = SystemClock().now_ms()
+        _send(self.pids(name), signal.SIGTERM)
+        code = await self.parts[name].ended()
+        return code, SystemClock().now_ms() - began_ms
 
     def fallen_over(self) -> list[str]:
         """The parts whose logs tell of a defect."""

@@ -117,8 +117,9 @@ RESTART_BACKOFF_MAX_MS = 10_000
 RESTART_HEALTHY_MS = 20_000
 """A service that ran for this long before it died starts again with the shortest wait."""
 
-STOP_WAIT_MS = 5_000
-"""How long a service may take to stop before `aion-server dev` kills it."""
+STOP_WAIT_MS = 20_000
+"""How long a service may take to stop before `aion-server dev` kills it: a gateway drains, then answers what it has taken, then
+closes (DRAIN_MS, HTTP_STOP_MS, and room)."""
 
 PACKAGE_TYPES_MAX = 500
 PACKAGE_WARNINGS_MAX = 100
@@ -330,8 +331,15 @@ LIST_PAGE_RUNS = 100
 LIST_ROUNDS_MAX = 8
 """Times that one page of a list asks the owners: a filter that hardly anything passes gives short pages, not slow ones."""
 
-DRAIN_MS_MIN = 2_000
+DRAIN_MS = 2_000
 """A gateway that is told to stop refuses new work for so long before it ends, so that whoever routes to it notices."""
+
+DRAIN_MS_MAX = 600_000
+"""What that may be set to: balancers that look once in minutes are none."""
+
+LAST_ANSWERS_MS = 8_000
+"""After that a gateway that ends answers what it has taken within this time, if only with `unavailable`: before the server
+under it cuts connections off (HTTP_STOP_MS)."""
 
 DEADLINES_AHEAD_MS = 600_000
 """Deadlines nearer than this stand in memory; later ones in the store only, so that a million of them cost nothing."""

@@ -23,7 +23,8 @@ from aion_executor.store.rocks import delete_rocks, open_rocks
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Own partitions until `stop` is set. Raises WrongCluster, and Unavailable while nothing is owned yet."""
+    """Own partitions until `stop` is set; then let go of them, and only when that is done stop to say that they are elsewhere.
+    Raises WrongCluster, and Unavailable while nothing is owned yet."""
     log = await connect(settings.bootstrap)
     try:
         topics = Topics(settings.topic_prefix)
@@ -66,13 +67,16 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, commands: Co
             connect=partial(PartitionVms, pool, switchboard, is_loaded),
             commands=commands,
         )
+        gone = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve_http(create_app(settings.executor_id, executor.owned), listener, gone), name="http")
             running = [
                 tasks.create_task(pool.run(), name="vm pool"),
                 tasks.create_task(commands.run(), name="commands"),
                 tasks.create_task(executor.run(), name="ownership"),
             ]
-            await serve_http(create_app(settings.executor_id, executor.owned), listener, stop)
+            await stop.wait()
             for task in reversed(running):
                 task.cancel()
                 await asyncio.wait([task])
+            gone.set()

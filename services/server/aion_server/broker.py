@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aion_common.errors import Unavailable
 from aion_common.kafka import client
+from aion_common.processes import send_signal
 from aion_server.java import BrokerFailed, classes_file, find_jars, find_java
 
 KAFKA_VERSION = "4.4.0"
@@ -35,7 +36,9 @@ SESSION_MS = 3_000
 """A broker that was not heard of for so long loses what it leads. Kafka's own default is 9 s."""
 
 _PORT_TRIES = 3
-_ENDED_AS_ASKED = 128 + signal.SIGTERM
+ENDED_AS_ASKED = 128 + signal.SIGTERM
+"""The exit code of a broker that was asked to stop."""
+
 _CLASSES = "classes.jsa"
 """Java's archive of loaded classes: the first broker that is stopped on a machine leaves it, and the next ones start in
 half the time."""
@@ -196,15 +199,14 @@ class Broker:
         """Ask it to end, wait, and kill it if it does not. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.terminate()
+        send_signal(self._process, signal.SIGTERM)
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 code = await self._process.wait()
         except TimeoutError:
             await self.kill()
         else:
-            if code == _ENDED_AS_ASKED:
+            if code == ENDED_AS_ASKED:
                 self._keep_classes()
         self._process = None
 
@@ -212,8 +214,7 @@ class Broker:
         """SIGKILL, as a crash. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
         await self._process.wait()
         self._process = None
 
