@@ -35,6 +35,9 @@ FACTS = Facts(
     number=0,
     cancel_grace_ms=500,
     parked_starts_max=3,
+    decision_bytes_max=800_000,
+    waits_max=100,
+    queues=frozenset({"default"}),
 )
 
 
@@ -46,7 +49,7 @@ def package(*, wakes_itself: bool = False) -> PackageRef:
         last_offset=0,
         chunks=1,
         archive_bytes=1,
-        archive_digest="d",
+        archive_digest="d" * 64,
         wakes_itself=wakes_itself,
     )
 

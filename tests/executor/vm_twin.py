@@ -140,6 +140,11 @@ class VmTwin:
     warmed: list[Version] = field(default_factory=list)
     unloaded: list[Version] = field(default_factory=list)
 
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """See `residents.Vms`."""
+        del namespace, version
+        return None
+
     def warm(self, namespace: Namespace, version: Version) -> None:
         """Remember it."""
         del namespace

@@ -16,7 +16,7 @@ from aion_common.wire import decode
 from aion_executor.changes import REPLIES
 from aion_executor.core.inputs import UnreadableInput
 from aion_executor.core.run import Run
-from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.restore import Restore, begin_restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.residents import Residents
@@ -69,7 +69,7 @@ class World:
 
     def restore(self, store: Store) -> Restore:
         """A store brought up to the end of the history."""
-        restored = begin_restore(store)
+        restored = begin_restore(store, 0)
         assert restored is not None
         restored.fold(self._read_from(restored.next_offset))
         return restored
@@ -101,7 +101,7 @@ class World:
             case CatalogMarker():
                 return marker_at(offset, wish)
             case None:
-                return UnreadableInput(offset=offset, reason="garbage", key=b"k", value=b"garbage", value_bytes=7)
+                return garbage_at(offset)
 
     def pump(self) -> None:
         """Hand what VMs have reported to the loop."""
@@ -178,3 +178,8 @@ class World:
         """The history, one record a line: offset, seq, event."""
         lines = [f"{offset:4} {record.seq:3} {record.event}" for offset, record in enumerate(self.records())]
         return "\n".join(["offset seq event", *lines[-30:]])
+
+
+def garbage_at(offset: int) -> UnreadableInput:
+    """A record of `aion.commands` that is none."""
+    return UnreadableInput(topic="commands", offset=offset, reason="garbage", key=b"k", value=b"garbage", value_bytes=7)

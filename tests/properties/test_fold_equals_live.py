@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aion_common.ids import WorkflowId
+from aion_common.ids import WorkflowId, ingress_command_id
 from aion_common.limits import CANCEL_GRACE_MS
 from aion_common.records.commands import Command, IdConflict
 from aion_common.records.events import (
+    DeadLettered,
+    Event,
     OwnerEpoch,
     Progress,
     RunCancelled,
@@ -25,7 +28,7 @@ from aion_common.records.events import (
     SignalReceived,
     TurnEnded,
 )
-from aion_common.records.replies import PinsReported
+from aion_common.records.replies import PinsReported, Rejection
 from aion_common.wire import chain_of, decode
 from aion_common.wire.history import CHAIN_START
 from aion_executor.core.partition import version_key
@@ -72,8 +75,18 @@ signals = st.builds(
     st.sampled_from(["a", "b", "tidied"]),
     workflow_ids,
 )
+
+
+def _forwarded(command: Command) -> Command:
+    """The same wish as a record of `aion.ingress`."""
+    kind, number = "cse".index(command.command_id[0]), int("".join(filter(str.isdigit, command.command_id.partition("/")[0])))
+    place = ingress_command_id(int(command.workflow_id[1:]), 3 * number + kind)
+    return replace(command, command_id=place, reply_partition=None)
+
+
+forwarded = st.one_of(starts, signals, endings).map(_forwarded)
 markers = st.builds(routed, st.sampled_from([V1, V2]), st.integers(1, 6))
-wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, endings, markers, st.none())
+wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, endings, forwarded, markers, st.none())
 
 
 def _die(world: World) -> None:
@@ -176,9 +189,26 @@ def test_histories_stay_sound_and_every_command_gets_one_answer(some: list[Act])
     _judge(world)
     world.run()
     check_history(world)
-    asked = {given.command.command_id for given in world.commands if hasattr(given, "command")}
-    for command_id in asked:
-        world.answer(command_id)
+    commands = {given.command.command_id: given.command for given in world.commands if hasattr(given, "command")}
+    told = Counter(_place(event) for event in map(_event_of, world.history) if isinstance(event, DeadLettered))
+    sent = {dict(letter.headers)["aion-offset"] for letter in world.letters}
+    for command_id, command in commands.items():
+        if command.reply_partition is not None:
+            world.answer(command_id)
+            continue
+        reply = world.loop.store.answer(command_id)
+        is_refused = reply is not None and isinstance(decode(reply).answer, Rejection)
+        assert told[command_id] == is_refused, f"{command_id} is told {told[command_id]} times"
+        assert not is_refused or command_id.rpartition("/")[2].encode() in sent
+
+
+def _event_of(value: bytes) -> Event:
+    event: Event = decode(value).event
+    return event
+
+
+def _place(letter: DeadLettered) -> str:
+    return f"{letter.topic}/{letter.partition}/{letter.offset}"
 
 
 @settings(max_examples=100, deadline=None)

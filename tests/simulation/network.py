@@ -140,7 +140,7 @@ class Link:
         await self.cluster.changed(topic)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class SlowLog:
     """The log as one process sees it."""
 
@@ -210,6 +210,10 @@ class SlowLog:
         """See `Log`."""
         return await self._log.describe_topics(names)
 
+    async def topics_beginning(self, name: str) -> Mapping[str, int]:
+        """See `Log`."""
+        return await self._log.topics_beginning(name)
+
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """See `Log`."""
         await self._log.create_topics(topics)
@@ -250,6 +254,16 @@ class Place:
         assert self.inner is not None, "a member has joined"
         if self.log.link.process.is_plugged:
             await self.inner.rejoin()
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """See `Membership`."""
+        assert self.inner is not None, "a member has joined"
+        return await self.inner.committed(partitions)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """See `Membership`."""
+        assert self.inner is not None, "a member has joined"
+        await self.inner.commit(offsets)
 
     async def failed(self) -> None:
         """See `Membership`."""

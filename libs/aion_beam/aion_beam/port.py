@@ -6,7 +6,6 @@ by the pool and the deploy check; knows nothing of packages or runs.
 """
 
 import asyncio
-import contextlib
 import functools
 import os
 import shutil
@@ -26,6 +25,7 @@ from aion_beam.host_build import Host
 from aion_common import limits
 from aion_common.errors import BadRecord, Unavailable, VmDied
 from aion_common.metrics import VM_BYTES_WAITING
+from aion_common.processes import send_signal
 
 _log = structlog.get_logger(__name__)
 
@@ -115,8 +115,7 @@ class Vm:
 
     def kill(self) -> None:
         """Ends the VM at once; `on_gone` follows. Harmless to repeat."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
 
     async def watch(self) -> str:
         """Logs what the VM prints and pings it, killing it when it does not answer. Returns when it is gone: why."""

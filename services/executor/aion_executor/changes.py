@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
-from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
+from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, ingress_place_of, workflow_key
 from aion_common.kafka.deadletters import Unusable, dead_letter
 from aion_common.kafka.topics import Topics, tasks_noun
 from aion_common.records.common import Payload
@@ -187,7 +187,7 @@ class Changes:
         """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
         the bytes of the reply."""
         answer = answered.answer
-        is_remembered = not (_is_known_by_its_run(answer) or _is_transient(answer))
+        is_remembered = not (_is_known_by_its_run(answer) or _is_transient(answered.command_id, answer))
         if not is_remembered and answered.reply_partition is None:
             return 0
         value = encode(Reply(command_id=answered.command_id, answer=answer))
@@ -225,10 +225,11 @@ def _is_known_by_its_run(answer: Answer) -> bool:
     return isinstance(answer, StartAccepted) and answer.created
 
 
-def _is_transient(answer: Answer) -> bool:
-    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008); the pins of a version are counted
-    once for each attempt, which has a number of its own."""
-    return isinstance(answer, PinsReported) or (isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED)
+def _is_transient(command_id: CommandId, answer: Answer) -> bool:
+    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008), except of who does not hear it; the
+    pins of a version are counted once for each attempt, which has a number of its own."""
+    is_overloaded = isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED
+    return isinstance(answer, PinsReported) or (is_overloaded and ingress_place_of(command_id) is None)
 
 
 def _letter(event: DeadLettered) -> OwedSend:

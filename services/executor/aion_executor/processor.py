@@ -12,17 +12,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aion_common.ids import (
-    NO_NAMESPACE,
-    NO_RUN,
-    NO_WORKFLOW,
     CommandId,
     Namespace,
     RunId,
     WorkflowId,
+    ingress_place_of,
     run_id_of,
     workflow_key,
 )
-from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
+from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX, REASON_BYTES_MAX
 from aion_common.metrics import REPORTS_DROPPED
 from aion_common.records.commands import (
     Command,
@@ -38,8 +36,6 @@ from aion_common.records.events import (
     DeadLettered,
     HeartbeatsReceived,
     HistoryRecord,
-    OwnerEpoch,
-    PartitionEvent,
     Progress,
     RecordedAnswer,
     RunEvent,
@@ -69,16 +65,15 @@ from aion_executor.core.inputs import (
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 from aion_executor.heartbeats import Heartbeats
+from aion_executor.partition_records import PARTITION_KEY, partition_record
 from aion_executor.pins import pins_command_id, report_pins
-
-KeyValue = tuple[bytes, bytes]
-
-PARTITION_KEY = b""
-"""Key of a partition's own records."""
 
 COMMANDS = "commands"
 RESULTS = "results"
 """How causes and dead letters name the topics, whatever their prefix."""
+
+INGRESS = "ingress"
+"""How dead letters name the topic that foreign producers write, whatever its prefix."""
 
 NO_OFFSET = -1
 """Stands for the offset of a record that has none yet; only OwnerEpoch, which is never decided here, needs its own."""
@@ -88,7 +83,7 @@ NO_OFFSET = -1
 class SealedBatch:
     """What the log gets, in order, and what it changes; `changes.replies` are owed once it is there."""
 
-    records: tuple[KeyValue, ...]
+    records: tuple[tuple[bytes, bytes], ...]
     partition: Partition
     changes: Changes
 
@@ -102,7 +97,7 @@ class OpenBatch:
     is_resident: Callable[[RunId], bool]
     partition: Partition
     changes: Changes
-    records: list[KeyValue] = field(default_factory=list)
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
     answers: list[RecordedAnswer] = field(default_factory=list)
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     inputs: int = 0
@@ -223,6 +218,7 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
     match decide(batch.partition, run, given, batch.facts):
         case Rejection() as rejection:
             _answer(batch, command.command_id, command.reply_partition, rejection)
+            _tell_refused(batch, command, rejection)
         case Answered(answer=answer):
             _answer(batch, command.command_id, command.reply_partition, answer)
         case Park():
@@ -239,6 +235,23 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
                 *_append_command_events(batch, run, command, cause, events),
             ]
     return ()
+
+
+def _tell_refused(batch: OpenBatch, command: Command, rejection: Rejection) -> None:
+    """Nobody waits for the answer to a record of `aion.ingress`, so its refusal is a dead letter (docs/adr/0014)."""
+    if (place := ingress_place_of(command.command_id)) is None:
+        return
+    partition, offset = place
+    letter = DeadLettered(
+        topic=INGRESS,
+        partition=partition,
+        offset=offset,
+        reason=f"{rejection.code}: {rejection.reason}"[:REASON_BYTES_MAX],
+        key=workflow_key(command.namespace, command.workflow_id),
+        value=None,
+        value_bytes=0,
+    )
+    _append_partition_event(batch, letter)
 
 
 def _append_command_events(
@@ -314,7 +327,7 @@ def _append_run_events(
 def _append_partition_event(
     batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered | HeartbeatsReceived
 ) -> None:
-    record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
+    record = partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
     batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
     batch.changes.fold_partition_event(event, batch.facts.now_ms)
     _append(batch, PARTITION_KEY, seal(record, None).value)
@@ -323,25 +336,6 @@ def _append_partition_event(
 def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
     batch.records.append((key, value))
     batch.value_bytes += len(key) + len(value)
-
-
-def _partition_record(event: PartitionEvent, now_ms: int, owner_epoch: int) -> HistoryRecord:
-    return HistoryRecord(
-        namespace=NO_NAMESPACE,
-        workflow_id=NO_WORKFLOW,
-        run_id=NO_RUN,
-        seq=0,
-        recorded_at=now_ms,
-        owner_epoch=owner_epoch,
-        chain=b"",
-        cause=None,
-        event=event,
-    )
-
-
-def partition_value(event: OwnerEpoch | Progress, now_ms: int, owner_epoch: int) -> bytes:
-    """The record value of an event that an owner writes about itself."""
-    return seal(_partition_record(event, now_ms, owner_epoch), None).value
 
 
 def is_full(batch: OpenBatch) -> bool:
@@ -372,7 +366,7 @@ def seal_batch(batch: OpenBatch, sent_through: int) -> SealedBatch:
         results_next=batch.partition.results_next,
     )
     now_ms, owner_epoch = batch.facts.now_ms, batch.partition.owner_epoch
-    record = _partition_record(progress, now_ms, owner_epoch)
+    record = partition_record(progress, now_ms, owner_epoch)
     return SealedBatch(
         records=((PARTITION_KEY, seal(record, None).value), *batch.records),
         partition=apply_to_partition(batch.partition, record, NO_OFFSET),

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 
 class Facts(Struct, frozen=True, kw_only=True, gc=False):
-    """`now_ms`: the time of this batch, never before the partition's newest record. `number`: the partition's. `waits_max`: timers
-    and activities that a run may have open. `queues`: the task queues that exist."""
+    """`now_ms`: the time of this batch, never before the partition's newest record. `number`: the partition's.
+    `waits_max`: timers and activities that a run may have open. `queues`: the task queues that exist."""
 
     now_ms: int
     number: int

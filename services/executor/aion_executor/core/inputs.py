@@ -32,8 +32,8 @@ class ResultInput(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnreadableInput(Struct, frozen=True, kw_only=True, gc=False):
-    """A record of `topic`, commands or results, that is none of ours: its offset counts as decided. Key and value as far as a dead letter
-    holds them; `value_bytes`: what the value had."""
+    """A record of `topic`, commands or results, that is none of ours: its offset counts as decided. Key and value as far as a
+    dead letter holds them; `value_bytes`: what the value had."""
 
     topic: str
     offset: int
@@ -81,7 +81,9 @@ class Blocks(Struct, frozen=True, kw_only=True, gc=False):
     found: str
 
 
-Outcome = Waits | Completes | Fails | Cancels | Blocks
+End = Completes | Fails | Cancels | Blocks
+
+Outcome = Waits | End
 
 
 class TurnInput(Struct, frozen=True, kw_only=True, gc=False):

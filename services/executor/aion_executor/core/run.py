@@ -1,6 +1,6 @@
 """A run: one frozen value of bounded size, the fold of its history. Payloads stay in the history.
 
-Rule of turns: a run is *given* its inputs (`Input events` of ADR 14) only between turns. `observed` is
+Rule of turns: a run is *given* its inputs (docs/glossary.md) only between turns. `observed` is
 the newest event it had been given when its last recorded turn ended; `unobserved` are the inputs recorded since.
 """
 
@@ -43,8 +43,8 @@ class CancelRequest(Struct, frozen=True, kw_only=True, array_like=True, gc=False
 class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """`seq`, `chain`, `history_bytes`: of the newest event, its chain, all records together. `wait`: how the last recorded
     turn ended, None before the first. `timeout_at`: when it is ended at the latest. `closed_at`: when the terminal event, which
-    is event `seq`, was recorded. `timers`: those that did not fire yet, by number, and when they do. `activities`: those that did
-    not end yet."""
+    is event `seq`, was recorded. `timers`: those that did not fire yet, by number, and when they do. `activities`:
+    those that did not end yet."""
 
     namespace: Namespace
     workflow_id: WorkflowId

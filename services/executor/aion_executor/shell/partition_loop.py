@@ -6,7 +6,7 @@ the next one is gathered. An append that was refused or whose outcome is unclear
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -60,7 +60,8 @@ class Owed:
 @dataclass(slots=True)
 class PartitionLoop:
     """`number`: the partition's. `next_offset`: where the next batch must land in the history, else somebody else wrote there.
-    `dues_from`: time does nothing to runs before the commands up to this offset are decided; None: not known yet."""
+    `dues_from`, `results_from`: time does nothing to runs before the commands and results up to these offsets are decided;
+    None: not known yet. `queues`: the task queues that exist."""
 
     number: int
     store: Store
@@ -71,7 +72,10 @@ class PartitionLoop:
     sent_through: int = -1
     dues_from: int | None = 0
     _watermark_owed_ms: int | None = None
+    results_from: int | None = 0
+    queues: Collection[str] = ()
     _commands: deque[FromLog] = field(default_factory=deque)
+    _results: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
     _undecided: Counter[RunId] = field(default_factory=Counter)
     """How many of the turns each run has among them."""
@@ -100,6 +104,19 @@ class PartitionLoop:
     def backlog_offered(self) -> None:
         """All commands that stood in the log at the take-over have been offered: once they are decided time goes on."""
         self.dues_from = self._commands[-1].offset + 1 if self._commands else 0
+
+    def offer_results(self, inputs: Iterable[FromLog]) -> None:
+        """As `offer`, of `aion.results`."""
+        self._results.extend(inputs)
+
+    def results_backlog_offered(self) -> None:
+        """As `backlog_offered`, of `aion.results`."""
+        self.results_from = self._results[-1].offset + 1 if self._results else 0
+
+    @property
+    def results_waiting(self) -> int:
+        """As `commands_waiting`, of `aion.results`."""
+        return len(self._results)
 
     @property
     def commands_waiting(self) -> int:
@@ -154,7 +171,7 @@ class PartitionLoop:
         while True:
             if not self._turns:
                 self._come_back()
-            if not (self._turns or self._commands or self._is_released or self._is_due(now_ms)):
+            if not (self._turns or self._results or self._commands or self._is_released or self._is_due(now_ms)):
                 return
             batch = self._open or self._begin(now_ms)
             if is_full(batch):
@@ -163,7 +180,7 @@ class PartitionLoop:
             if given is not None:
                 for effect in step(batch, given):
                     self._carry_out(effect, now_ms)
-            elif not self._turns and not self._commands:
+            elif not (self._turns or self._results or self._commands):
                 return
             if isinstance(given, TurnInput):
                 self._settle(given.run_id)
@@ -244,7 +261,9 @@ class PartitionLoop:
 
     @property
     def _is_behind(self) -> bool:
-        return self.dues_from is None or self.decided.commands_next < self.dues_from
+        if self.dues_from is None or self.results_from is None:
+            return True
+        return self.decided.commands_next < self.dues_from or self.decided.results_next < self.results_from
 
     def _is_due(self, now_ms: int) -> bool:
         if self._is_behind:
@@ -325,6 +344,10 @@ class PartitionLoop:
             return released
         if not self._is_behind and (run_id := self._deadlines.take_due(batch.facts.now_ms)) is not None:
             return DueInput(run_id=run_id)
+        if self._results:
+            # Before commands: what was begun ends first.
+            result = self._results.popleft()
+            return result if result.offset >= batch.partition.results_next else None
         if not self._commands:
             return None
         given = self._commands.popleft()

@@ -51,6 +51,9 @@ class Vms(Protocol):
     def unload(self, namespace: Namespace, version: Version) -> None:
         """End the version's VMs, once no partition of this executor has it loaded. A repeat is harmless."""
 
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """Why the version has no VM although it should; None: nothing is wrong."""
+
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""
 

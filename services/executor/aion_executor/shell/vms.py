@@ -66,6 +66,10 @@ class PartitionVms:
         if not self.is_loaded(key):
             self.pool.stop_version(key)
 
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """See `residents.Vms`."""
+        return self.pool.trouble(PackageKey(namespace=namespace, version=version))
+
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
         return self._connected(self.pool.start_run(_key_of(run), _spec_of(run, records)))

@@ -49,8 +49,8 @@ class Meta(Struct, frozen=True, kw_only=True):
 
 
 class OwedSend(Struct, frozen=True, kw_only=True):
-    """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix. `partition` None: that of
-    the key."""
+    """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix. `partition` None:
+    that of the key."""
 
     topic: str
     partition: int | None

@@ -1,15 +1,6 @@
 """Events -> state: the only door. The same functions run live, on restore and in the checker."""
 
-from typing import assert_never
-
 from aion_common.records.events import (
-    ActivityCancelled,
-    ActivityCompleted,
-    ActivityFailed,
-    ActivityRetried,
-    ActivityScheduled,
-    ActivityStarted,
-    ActivityTimedOut,
     CatalogApplied,
     DeadLettered,
     HeartbeatsReceived,
@@ -54,6 +45,8 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return signals.received(run, record.seq)
         case TurnEnded():
             return turns.ended(run, event)
+        case TimerStarted() | TimerCancelled() | TimerFired():
+            return timers.changed(run, event)
         case RunCompleted():
             return runs.completed(run, event, record.recorded_at)
         case RunFailed():
@@ -68,26 +61,8 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return endings.terminated(run, record.recorded_at)
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
-        case TimerStarted():
-            return timers.started(run, event)
-        case TimerCancelled():
-            return timers.cancelled(run, event)
-        case TimerFired():
-            return timers.fired(run, event, record.seq)
-        case ActivityScheduled():
-            return activities.scheduled(run, event, record.recorded_at)
-        case ActivityStarted():
-            return activities.started(run, event, record.recorded_at)
-        case ActivityCompleted():
-            return activities.completed(run, event)
-        case ActivityFailed() | ActivityTimedOut():
-            return activities.attempt_ended(run, event)
-        case ActivityRetried():
-            return activities.retried(run, event, record.recorded_at)
-        case ActivityCancelled():
-            return activities.cancelled(run, event)
         case _:
-            assert_never(event)
+            return activities.changed(run, event, record.recorded_at)
 
 
 def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int) -> Partition:

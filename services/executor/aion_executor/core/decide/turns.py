@@ -22,7 +22,7 @@ from aion_executor.core.activities import begun
 from aion_executor.core.decide.activities import no_queue
 from aion_executor.core.decision import NOTHING, Decision
 from aion_executor.core.facts import Facts
-from aion_executor.core.inputs import Blocks, Cancels, Completes, Fails, Outcome, TurnInput, Waits
+from aion_executor.core.inputs import Blocks, Cancels, Completes, End, Fails, TurnInput, Waits
 from aion_executor.core.run import Run, RunStatus
 
 EVENT_BYTES = 512
@@ -74,7 +74,7 @@ def _command(request: Request, ended: TurnEnded | None, facts: Facts) -> TurnCom
             assert_never(request)
 
 
-def _end_of(run: Run, outcome: Outcome, turn: TurnInput, facts: Facts) -> RunEvent:
+def _end_of(run: Run, outcome: End, turn: TurnInput, facts: Facts) -> RunEvent:
     match outcome:
         case Completes(result=result) if len(result.data) > facts.payload_bytes_max:
             message = f"the result has {len(result.data)} bytes, more than the limit of {facts.payload_bytes_max}"
