@@ -51,6 +51,8 @@ class VmLimits:
     result_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     text_bytes_max: int = limits.REASON_BYTES_MAX
     query_ms_max: int = limits.QUERY_MS_MAX
+    turn_requests_max: int = limits.TURN_REQUESTS_MAX
+    turn_requests_bytes_max: int = limits.TURN_REQUESTS_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +356,8 @@ def _command(host: Host, descriptor: int, vm_limits: VmLimits) -> list[str]:
         "-aion_query_ms": vm_limits.query_ms_max,
         "-aion_result_bytes": vm_limits.result_bytes_max,
         "-aion_text_bytes": vm_limits.text_bytes_max,
+        "-aion_turn_bytes": vm_limits.turn_requests_bytes_max,
+        "-aion_turn_requests": vm_limits.turn_requests_max,
     }
     boot = ["-boot", str(host.directory / "aion_host"), "-boot_var", "AION", str(host.directory), "-noinput"]
     return [

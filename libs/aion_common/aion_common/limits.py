@@ -21,6 +21,13 @@ HISTORY_EVENTS_MAX = 50_000
 HISTORY_BYTES_MAX = 64 * MIB
 """As above, in bytes."""
 
+TURN_REQUESTS_MAX = 1_000
+TURN_REQUESTS_BYTES_MAX = 700 * KIB
+"""Timers and activities that one turn of a run starts or cancels, with what the history adds to each: they are one decision."""
+
+ACTIVITY_CLOSE_MS = 7 * 24 * 3_600_000
+"""An activity takes no longer, its retries included, if the run does not say otherwise."""
+
 PENDING_SIGNALS_MAX = 10_000
 """Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
 

@@ -9,7 +9,7 @@ from aion_beam.frames import Cancelled, CaughtUp, Completed, Diverged, Failed, Q
 from aion_beam.frames import Outcome as FromVm
 from aion_beam.pool import Activation as Vm
 from aion_beam.pool import PackageKey, StartSpec, VmPool
-from aion_beam.replay import InputEvent, input_of, replay_of
+from aion_beam.replay import input_of, is_input, replay_of
 from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
 from aion_common.records.events import Failure, HistoryRecord, WaitKind
@@ -85,7 +85,7 @@ class PartitionVms:
     def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
         """See `residents.Vms`."""
         newest = records[-1]
-        inputs = [input_of(record.event) for record in records if isinstance(record.event, InputEvent)]
+        inputs = [input_of(record.event) for record in records if is_input(record.event)]
         self.pool.deliver(Vm(activation), newest.seq, newest.recorded_at, inputs)
 
     def query(self, activation: Activation, name: str, arguments: bytes) -> asyncio.Future[QueryAnswer]:
