@@ -116,8 +116,9 @@ def _spec_of(run: Run, records: Sequence[HistoryRecord]) -> StartSpec:
 def turn_end_of(outcome: FromVm) -> TurnEnd | None:
     """What a VM reports, as the core takes it. None: a replay has caught up, nothing happened."""
     match outcome:
-        case Waiting(kind=kind, name=name):
-            return TurnEnd(observed_seq=outcome.observed_seq, outcome=Waits(wait=WaitKind(kind), name=name))
+        case Waiting(kind=kind, name=name, requests=requests):
+            waits = Waits(wait=WaitKind(kind), name=name)
+            return TurnEnd(observed_seq=outcome.observed_seq, outcome=waits, requests=requests)
         case Completed(json=text):
             return TurnEnd(observed_seq=outcome.observed_seq, outcome=Completes(result=json_payload(text)))
         case Failed(kind=kind, message=message, details=details):
