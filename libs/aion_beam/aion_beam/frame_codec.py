@@ -5,7 +5,7 @@ A frame is four bytes of length (big endian) and a MessagePack array of records.
 frames in schemas/golden/frames hold both to the same bytes. The one module that touches msgpack.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 import msgpack
@@ -45,7 +45,7 @@ PART_BYTES_MAX = limits.FRAME_BYTES_MAX // 4
 
 _LENGTH_BYTES = 4
 
-_WAITS = {kind.value: kind for kind in WaitKind}
+_WAITS: Mapping[str, WaitKind] = {kind.value: kind for kind in WaitKind}
 
 
 def parts_of(modules: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,7 @@ Inputs and turns on their way to a VM become rows, the requests of a turn that c
 SDK says only which options an activity has been given; what holds otherwise stands here and nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from aion_beam.frames import Cancel, Input, PartOfTurn, Signal, Turn
@@ -41,7 +41,7 @@ DEFAULT_TIMEOUTS = ActivityTimeouts(
 )
 """As above."""
 
-_BACKOFFS = {backoff.value: backoff for backoff in Backoff}
+_BACKOFFS: Mapping[str, Backoff] = {backoff.value: backoff for backoff in Backoff}
 
 _NO_PAYLOAD = b"null"
 
