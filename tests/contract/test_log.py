@@ -505,3 +505,41 @@ async def test_a_member_that_closes_leaves_its_partitions_to_the_others(bench: B
     await eventually(lambda: told["a again"] and told["a again"][-1] | told["b"][-1] == {0, 1, 2})
     await again.close()
     await b.close()
+
+
+async def test_a_group_remembers_how_far_its_members_came(bench: Bench) -> None:
+    group, commands = bench.name("bridge"), bench.topics.commands
+    member = await bench.log.membership(group, commands, "a", 6_000, lambda _: None)
+    assert await member.committed({0, 1}) == {}
+    await member.commit({0: 5, 2: 7})
+    await member.commit({0: 6})
+    assert await member.committed({0, 1, 2}) == {0: 6, 2: 7}
+    await member.close()
+    again = await bench.log.membership(group, commands, "b", 6_000, lambda _: None)
+    assert await again.committed({0, 1}) == {0: 6}
+    await again.close()
+
+
+async def test_a_member_that_left_cannot_set_its_group_back(bench: Bench) -> None:
+    group, commands = bench.name("bridge"), bench.topics.commands
+    left = await bench.log.membership(group, commands, "a", 6_000, lambda _: None)
+    await left.commit({0: 5})
+    await left.close()
+    member = await bench.log.membership(group, commands, "b", 6_000, lambda _: None)
+    await member.commit({0: 9})
+    with pytest.raises(Unavailable):
+        await left.commit({0: 5})
+    assert await member.committed({0}) == {0: 9}
+    await member.close()
+
+
+async def test_a_member_whose_place_was_taken_cannot_set_its_group_back(bench: Bench) -> None:
+    group, commands = bench.name("bridge"), bench.topics.commands
+    old = await bench.log.membership(group, commands, "a", 6_000, lambda _: None)
+    new = await bench.log.membership(group, commands, "a", 6_000, lambda _: None)
+    await new.commit({0: 9})
+    with pytest.raises(Unavailable):
+        await old.commit({0: 5})
+    assert await new.committed({0}) == {0: 9}
+    await new.close()
+    await old.close()

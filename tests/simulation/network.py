@@ -251,6 +251,16 @@ class Place:
         if self.log.link.process.is_plugged:
             await self.inner.rejoin()
 
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """See `Membership`."""
+        assert self.inner is not None, "a member has joined"
+        return await self.inner.committed(partitions)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """See `Membership`."""
+        assert self.inner is not None, "a member has joined"
+        await self.inner.commit(offsets)
+
     async def failed(self) -> None:
         """See `Membership`."""
         assert self.inner is not None, "a member has joined"

@@ -159,11 +159,21 @@ class TransactionalProducer(Protocol):
 
 
 class Membership(Protocol):
-    """A place in a consumer group, for the division of partitions only: nothing is read and no offset is committed."""
+    """A place in a consumer group: it divides partitions, and remembers for its members how far each was worked off. Nothing
+    is read here."""
 
     async def rejoin(self) -> None:
         """Join again as the same member; returns at once. `on_assigned` is called with what the group says then. What the
         caller gives up meanwhile is its own business: nothing is told of it."""
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """What was committed last for these partitions of the topic, by whichever member; those without any are missing, for
+        example because the group had no member for a week. Raises Unavailable."""
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember for the group the next offset of each of these partitions. Raises Unavailable, also when the group has
+        divided anew since this member was told its partitions (the broker refuses to take it): whoever holds them now goes on
+        from what was committed before."""
 
     async def failed(self) -> None:
         """Wait until the membership has ended by itself, and raise why: the process should end too. Cancelled by `close`."""

@@ -1,4 +1,4 @@
-"""A static member of a consumer group (the classic protocol, KIP-345), for the division of partitions only.
+"""A static member of a consumer group (the classic protocol, KIP-345).
 
 One task joins, synchronises and beats; a timer tells the owner that its place may be lost when no beat was confirmed for
 the session time-out, also while the brokers are unreachable. The assignment of every member travels to every member, so
@@ -8,7 +8,7 @@ within the session time-out disturbs nobody.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from aion_common.kafka.connection import (
     open_client,
 )
 from aion_common.kafka.leaving import leave
+from aion_common.kafka.offsets import GroupOffsets
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class KafkaMembership:
         self._client_id = client_id
         self._place = place
         self._on_assigned = on_assigned
+        self._offsets = GroupOffsets(bootstrap, client_id, place.group, place.topic)
         self._broker_member_id = ""
         self._generation = _NO_GENERATION
         self._assigned: frozenset[int] = frozenset()
@@ -105,6 +107,17 @@ class KafkaMembership:
         self._generation = _NO_GENERATION
         self._wish.set()
 
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """See `Membership`."""
+        return await self._offsets.fetch(partitions)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """See `Membership`."""
+        if self._generation == _NO_GENERATION:
+            # Without one the broker would take it from anybody, as long as the group is empty.
+            raise Unavailable(f"group {self._place.group} divides anew")
+        await self._offsets.commit(self._generation, self._broker_member_id, offsets)
+
     async def failed(self) -> None:
         """See `Membership`."""
         await asyncio.shield(self._failed)
@@ -119,6 +132,8 @@ class KafkaMembership:
             await asyncio.gather(self._taking_part, return_exceptions=True)
             self._taking_part = None
             await self._leave()
+        self._generation = _NO_GENERATION
+        await self._offsets.close()
         for told in (self._joined, self._failed):
             if not told.cancel() and not told.cancelled():
                 told.exception()

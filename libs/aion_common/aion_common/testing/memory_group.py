@@ -14,6 +14,8 @@ class MemoryGroup:
         self._partitions = partitions
         self._told: dict[str, OnAssigned] = {}
         self._held: dict[str, frozenset[int]] = {}
+        self.offsets: dict[int, int] = {}
+        """What was committed last, by partition."""
 
     def held(self, member_id: str) -> frozenset[int]:
         """What the group thinks the member holds; empty for a stranger."""
@@ -28,9 +30,17 @@ class MemoryGroup:
         else:
             self._rebalance()
 
+    def members(self) -> frozenset[str]:
+        """Who takes part."""
+        return frozenset(self._told)
+
+    def knows(self, member_id: str, on_assigned: OnAssigned) -> bool:
+        """Whether this very member takes part: it was not removed, and nobody has taken its place."""
+        return self._told.get(member_id) == on_assigned
+
     def leave(self, member_id: str, on_assigned: OnAssigned) -> None:
         """Give the place up. Harmless if it was taken over since."""
-        if self._told.get(member_id) == on_assigned:
+        if self.knows(member_id, on_assigned):
             self.remove(member_id)
 
     def remove(self, member_id: str) -> None:

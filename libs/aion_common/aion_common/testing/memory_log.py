@@ -274,6 +274,7 @@ class _MemoryTransactionalProducer:
 class _MemoryMembership:
     def __init__(self, cluster: MemoryCluster, place: tuple[str, str, str], on_assigned: OnAssigned) -> None:
         group, topic, self._member_id = place
+        self._cluster = cluster
         self._group = cluster.group(group, topic)
         self._on_assigned = on_assigned
         self._group.join(self._member_id, on_assigned)
@@ -281,6 +282,20 @@ class _MemoryMembership:
     async def rejoin(self) -> None:
         await asyncio.sleep(0)
         self._group.join(self._member_id, self._on_assigned)
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        await self._turn()
+        return {partition: self._group.offsets[partition] for partition in partitions if partition in self._group.offsets}
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        await self._turn()
+        if not self._group.knows(self._member_id, self._on_assigned):
+            raise Unavailable(f"{self._member_id} is no longer a member of the group")
+        self._group.offsets.update(offsets)
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
+        self._cluster.check_reachable()
 
     async def failed(self) -> None:
         await asyncio.Event().wait()
