@@ -29,3 +29,10 @@ HTTP_SECONDS = Histogram(
 HTTP_IN_FLIGHT = Gauge("aion_http_in_flight_requests", "Requests a gateway serves now.")
 HTTP_OVERLOADED = Counter("aion_http_overloaded_total", "Requests a gateway refused because it was serving too many.")
 ANSWERS_AWAITED = Gauge("aion_answers_awaited_commands", "Commands whose answers a gateway waits for.")
+
+WORKER_TASKS = Counter(
+    "aion_worker_tasks_total",
+    "Tasks a worker has dealt with: how they ended, or that nobody waited.",
+    ["activity_type", "outcome"],
+)
+WORKER_RUNNING = Gauge("aion_worker_running_tasks", "Tasks that a worker executes now.")

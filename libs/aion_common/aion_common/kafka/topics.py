@@ -42,6 +42,7 @@ class TopicRule:
 
 TABLE = (
     TopicRule(noun="commands", partitions=None, configs=_FOR_EVER),
+    TopicRule(noun="results", partitions=None, configs=_FOR_EVER),
     TopicRule(noun="history", partitions=None, configs=_FOR_EVER),
     TopicRule(
         noun="replies",
@@ -49,6 +50,8 @@ TABLE = (
         # Whole segments are deleted: with the default of 7 days an hour would last a week.
         configs={"cleanup.policy": "delete", "retention.ms": str(_HOUR_MS), "segment.ms": str(_HOUR_MS // 4)},
     ),
+    # Workers that start read from its end on: what is older concerns nobody.
+    TopicRule(noun="control", partitions=1, configs={"cleanup.policy": "delete", "retention.ms": str(24 * _HOUR_MS)}),
     TopicRule(
         noun="deadletter",
         partitions=DEAD_LETTER_PARTITIONS,
@@ -61,6 +64,11 @@ TABLE = (
     TopicRule(noun="owners", partitions=1, configs=_COMPACT),
     TopicRule(noun="schemas", partitions=1, configs=_COMPACT),
 )
+
+
+def tasks_noun(queue: str) -> str:
+    """The topic of a task queue, without the cluster's prefix."""
+    return f"tasks.{queue}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,20 @@ class Topics:
     def history(self) -> str:
         """The truth."""
         return f"{self.prefix}history"
+
+    @property
+    def results(self) -> str:
+        """What workers report."""
+        return f"{self.prefix}results"
+
+    @property
+    def control(self) -> str:
+        """Cancellation of activities, read by all workers."""
+        return f"{self.prefix}control"
+
+    def tasks(self, queue: str) -> str:
+        """Tasks for the workers of a queue."""
+        return self.prefix + tasks_noun(queue)
 
     @property
     def replies(self) -> str:
