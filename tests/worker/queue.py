@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,7 +157,3 @@ def failure_of(body: ReportBody) -> tuple[str, str, bool]:
 def details_of(body: ReportBody) -> Any:
     assert isinstance(body, TaskFailed), body
     return None if body.failure.details is None else json.loads(body.failure.details.data)
-
-
-def offsets(committed_offsets: Mapping[int, int], partitions: Sequence[int]) -> list[int]:
-    return [committed_offsets.get(partition, 0) for partition in partitions]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -270,7 +271,7 @@ async def test_a_bound_method_can_be_an_activity() -> None:
 def test_functions_that_cannot_be_filled_are_refused_at_once() -> None:
     def open_ended(*values: int) -> None: ...
     def hinted(value: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
-    def uncheckable(value: threading.Lock) -> None: ...  # type: ignore[valid-type]
+    def uncheckable(value: threading.Event) -> None: ...
     def twice(a: Context, b: Context) -> None: ...
 
     for function, word in ((open_ended, "values"), (hinted, "Nowhere"), (uncheckable, "uncheckable"), (twice, "Context")):
@@ -281,12 +282,13 @@ def test_functions_that_cannot_be_filled_are_refused_at_once() -> None:
 def test_a_worker_that_cannot_work_is_refused_at_once() -> None:
     def plain() -> None: ...
 
-    for wrong in (
+    wrong_ones: tuple[Callable[[], Worker], ...] = (
         lambda: Worker("b:1", "Q!", activities=[count]),
         lambda: Worker("b:1", activities=[]),
         lambda: Worker("b:1", activities=[count], max_concurrent=0),
         lambda: Worker("b:1", activities=[count, activity("count")(plain)]),
         lambda: Worker("b:1", activities=[plain]),  # type: ignore[list-item]
-    ):
+    )
+    for wrong in wrong_ones:
         with pytest.raises((ValueError, WrongActivity)):
             wrong()

@@ -12,7 +12,7 @@ from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.errors import Unavailable
 from aion_common.records.common import Payload
-from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskHeartbeat, TaskStarted
+from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskFailed, TaskHeartbeat, TaskStarted
 from aion_worker.activity import Activity
 from aion_worker.context import Context
 from aion_worker.errors import ActivityCancelled
@@ -47,12 +47,13 @@ class Attempt:
         self._stopped: _Stopped | None = None
         self._latest = task.heartbeat
         self._is_untold = False
+        self._is_beginning_untold = task.report_started
         self._news = asyncio.Event()
 
     @property
-    def task(self) -> Task:
-        """What is executed."""
-        return self._task
+    def latest(self) -> Payload | None:
+        """The newest details of a heartbeat, this attempt's or an earlier one's."""
+        return self._latest
 
     async def run(self) -> ReportBody | None:
         """Call the function; what is to be reported, None: nothing. A cancellation from outside is passed on, and leaves
@@ -88,9 +89,15 @@ class Attempt:
         """Let a function in a thread know that the worker does not wait for it. Whoever calls cancels `run` as well."""
         self._context.cancel()
 
-    def last_words(self) -> TaskHeartbeat | None:
-        """Details that were not told yet: they belong before a failure, for the next attempt."""
-        return TaskHeartbeat(details=self._latest) if self._is_untold else None
+    def untold(self, end: ReportBody) -> list[ReportBody]:
+        """What belongs before the report of the end: that it began, if nobody was told yet, and before a failure the newest
+        details of a heartbeat, for the next attempt."""
+        before: list[ReportBody] = []
+        if self._is_beginning_untold:
+            before.append(TaskStarted())
+        if self._is_untold and isinstance(end, TaskFailed) and end.retryable:
+            before.append(TaskHeartbeat(details=self._latest))
+        return before
 
     @property
     def must_be_accompanied(self) -> bool:
@@ -101,6 +108,7 @@ class Attempt:
         """Tell that it began, if the task asks for it, and from time to time that it goes on. Runs until it is cancelled."""
         if self._task.report_started:
             await _insist(tell, TaskStarted())
+            self._is_beginning_untold = False
         beats_by_itself = self._task.heartbeat_ms is not None
         pause_s = (self._task.heartbeat_ms or limits.WORKER_BEAT_MS) / limits.BEATS_PER_TIMEOUT / 1000
         wait_s = pause_s if beats_by_itself else None

@@ -5,7 +5,7 @@ just ended, is not executed again when it is read again: after partitions came b
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -111,9 +111,7 @@ class Bench:
     async def _work(self, identity: Identity, job: _Job) -> None:
         WORKER_RUNNING.inc()
         try:
-            body, last_words = await self._execute(job)
-            if body is not None:
-                await self.reports.insist(job.task, *last_words, body)
+            await self.reports.insist(job.task, *await self._execute(job))
             self._ended.add(identity)
             for finish in job.finish:
                 finish()
@@ -122,14 +120,15 @@ class Bench:
             WORKER_RUNNING.dec()
             self.changed.set()
 
-    async def _execute(self, job: _Job) -> tuple[ReportBody | None, list[ReportBody]]:
+    async def _execute(self, job: _Job) -> Sequence[ReportBody]:
+        """What is to be reported."""
         task = job.task
         activity = self.activities.get(task.activity_type)
         if self._is_unwanted(task):
             WORKER_TASKS.labels("" if activity is None else activity.name, "unwanted").inc()
-            return None, []
+            return ()
         if activity is None:
-            return self._unknown(task), []
+            return (self._unknown(task),)
         job.attempt = attempt = Attempt(task, activity, self.clock, self.threads)
         if not attempt.must_be_accompanied:
             body = await attempt.run()
@@ -140,8 +139,7 @@ class Bench:
             finally:
                 companion.cancel()
         WORKER_TASKS.labels(activity.name, _word(body)).inc()
-        last_words = attempt.last_words() if isinstance(body, TaskFailed) and body.retryable else None
-        return body, [] if last_words is None else [last_words]
+        return () if body is None else (*attempt.untold(body), body)
 
     def _unknown(self, task: Task) -> TaskFailed:
         known = sorted(self.activities)

@@ -42,7 +42,7 @@ class Reports:
 
     async def insist(self, task: Task, *bodies: ReportBody) -> None:
         """As `tell`, again until it is acknowledged, or until nobody waits for it any more. A repeat is harmless."""
-        while self.clock.now_ms() < task.close_by:
+        while bodies and self.clock.now_ms() < task.close_by:
             try:
                 await self.tell(task, *bodies)
             except Unavailable:

@@ -12,7 +12,7 @@ from typing import Any
 from aion_common.clock import SystemClock
 from aion_common.ids import Namespace, RunId, WorkflowId, WorkflowType
 from aion_common.records.common import Payload, json_payload
-from aion_common.records.tasks import ReportBody, Task, TaskCompleted, TaskFailed, TaskHeartbeat
+from aion_common.records.tasks import ReportBody, Task, TaskCompleted, TaskFailed
 from aion_worker.activity import Activity
 from aion_worker.attempt import Attempt
 from aion_worker.json_values import json_of
@@ -64,24 +64,16 @@ async def call(activity: Activity[..., Any], value: object = None, situation: Si
     task = task_of(activity.name, value, given)
     threads = Threads()
     attempt = Attempt(task, activity, SystemClock(), threads)
-    last = task.heartbeat
-
-    async def hear(body: ReportBody) -> None:
-        nonlocal last
-        if isinstance(body, TaskHeartbeat):
-            last = body.details
-
     try:
         async with asyncio.TaskGroup() as group:
-            companion = group.create_task(attempt.accompany(hear))
+            companion = group.create_task(attempt.accompany(_hear))
             if given.cancel_after_s is not None:
                 asyncio.get_running_loop().call_later(given.cancel_after_s, attempt.cancel)
             body = await attempt.run()
             companion.cancel()
     finally:
         threads.close()
-    untold = attempt.last_words()
-    return _outcome(body, last if untold is None else untold.details)
+    return _outcome(body, attempt.latest)
 
 
 def task_of(activity_type: str, value: object, situation: Situation) -> Task:
@@ -105,6 +97,10 @@ def task_of(activity_type: str, value: object, situation: Situation) -> Task:
         report_started=False,
         results_partition=0,
     )
+
+
+async def _hear(_: ReportBody) -> None:
+    return
 
 
 def _outcome(body: ReportBody | None, heartbeat: Payload | None) -> Outcome:
