@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 JARS := .venv/.jars
+PLAIN_WORKER := examples/plain_worker
+NODE_PACKAGES := $(PLAIN_WORKER)/node_modules/.installed
 ROOMS := $(wildcard libs/* services/* clients/python examples benchmarks) tests
 ROUNDS ?= 20
 BENCHMARKS := latency starts restore takeover
@@ -16,7 +18,7 @@ ERLANG_PACKAGES := erlang-base erlang-dev erlang-eunit erlang-syntax-tools erlan
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) erlang $(JARS) ## Install everything into .venv, and Erlang if it is missing
+setup: $(INSTALLED) erlang $(JARS) $(NODE_PACKAGES) ## Install everything into .venv, and Erlang if it is missing
 	@$(BIN)/python -m aion_beam.host_build
 
 demo: setup ## Replace workflow code under running workflows, on a real broker and real Erlang VMs
@@ -58,6 +60,10 @@ $(JARS): $(INSTALLED) services/server/aion_server/broker.py services/server/aion
 	@$(BIN)/python -c 'import asyncio; from aion_server import broker, java; asyncio.run(java.find_java()); \
 	  [asyncio.run(java.find_jars(version)) for version in (broker.KAFKA_VERSION, *broker.OLDER_KAFKA_VERSIONS)]'
 	@touch $@
+
+# Node itself comes with the Python packages: the example is run in the tests.
+$(NODE_PACKAGES): $(INSTALLED) $(PLAIN_WORKER)/package.json $(PLAIN_WORKER)/package-lock.json
+	@cd $(PLAIN_WORKER) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent && touch node_modules/.installed
 
 erlang:
 	@if command -v erl >/dev/null && command -v erlc >/dev/null; then exit 0; fi; \

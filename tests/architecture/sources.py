@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("libs", "services", "clients", "examples", "benchmarks")
+_MADE = frozenset({"__pycache__", "node_modules"})
 TEXTS = frozenset({".py", ".erl", ".hrl", ".md", ".toml", ".txt", ".avsc", ".yaml", ".yml", ".sh", ""})
 
 
@@ -40,7 +41,7 @@ def erlang() -> list[Path]:
 def texts() -> list[Path]:
     """Every file that people read, of the whole project."""
     folders = [ROOT / name for name in (*ROOMS, "tests", "erlang", "schemas", "docs", ".ci", "deploy")]
-    nested = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    nested = (path for folder in folders for path in folder.rglob("*") if not _MADE & set(path.parts))
     return sorted(path for path in (*ROOT.iterdir(), *nested) if path.is_file() and path.suffix in TEXTS)
 
 

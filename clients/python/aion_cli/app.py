@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aion_cli import completing, control, packages, runs, verifying
+from aion_cli import completing, control, packages, runs, verifying, working
 from aion_cli.session import AsJson, Common, Namespace, Url, command
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ for _panel, _commands in {
         control.cancel,
         control.terminate,
     ),
+    "Activities": (working.worker,),
     "Operation": (verifying.verify, packages.drain, completing.completion),
 }.items():
     for _command in _commands:

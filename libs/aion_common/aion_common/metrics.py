@@ -42,3 +42,9 @@ INGRESS_PARTITIONS = Gauge("aion_ingress_partitions", "Partitions of aion.ingres
 INGRESS_LAG = Gauge(
     "aion_ingress_lag_records", "Committed records of a partition of aion.ingress that are not forwarded yet.", ["partition"]
 )
+WORKER_TASKS = Counter(
+    "aion_worker_tasks_total",
+    "Tasks a worker has dealt with: how they ended, or that nobody waited.",
+    ["activity_type", "outcome"],
+)
+WORKER_RUNNING = Gauge("aion_worker_running_tasks", "Tasks that a worker executes now.")

@@ -1,0 +1,179 @@
+"""Where a worker's tasks are executed: a bounded number at once, each in an asyncio task of its own, so none waits for another.
+
+A task's record is finished when its report is acknowledged, or when nobody waits for one. What is here already, under way or
+just ended, is not executed again when it is read again: after partitions came back, or when it was sent twice.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from aion_common.clock import Clock
+from aion_common.kafka.deadletters import Unusable
+from aion_common.metrics import SKIPPED_RECORDS, WORKER_RUNNING, WORKER_TASKS
+from aion_common.records.tasks import CancelTasks, ReportBody, Task, TaskCancelled, TaskCompleted, TaskFailed
+from aion_worker.activity import Activity
+from aion_worker.attempt import Attempt
+from aion_worker.outcome import failure
+from aion_worker.progress import Recent
+from aion_worker.reports import Reports
+from aion_worker.threads import Threads
+
+logger = structlog.get_logger()
+
+Finish = Callable[[], None]
+"""Tells that a record need not be read again."""
+
+Identity = tuple[str, int, int, int]
+"""Run, activity, attempt, and when it was scheduled: what is sent twice has the same."""
+
+_NAMED_MAX = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """`finish`: one for each record of the task that was read."""
+
+    task: Task
+    finish: list[Finish]
+    attempt: Attempt | None = None
+    runner: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Bench:
+    """`activities`: by name. Everything is called on the event loop, `begin` and `bury` only while there is room."""
+
+    activities: Mapping[str, Activity[..., object]]
+    room_max: int
+    reports: Reports
+    clock: Clock
+    group: asyncio.TaskGroup
+    changed: asyncio.Event
+    """Set whenever something ended."""
+    threads: Threads = field(default_factory=Threads)
+    _under_way: dict[Identity, _Job] = field(default_factory=dict)
+    _burials: set[asyncio.Task[None]] = field(default_factory=set)
+    _ended: Recent[Identity] = field(default_factory=Recent)
+    _cancelled: Recent[tuple[str, int | None, int | None]] = field(default_factory=Recent)
+
+    @property
+    def room(self) -> int:
+        """How many more may begin now."""
+        return self.room_max - len(self._under_way) - len(self._burials)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._under_way and not self._burials
+
+    def begin(self, task: Task, finish: Finish) -> None:
+        """Execute the task, unless it is here already; `finish` is called when it has ended."""
+        identity = (task.run_id, task.activity, task.attempt, task.scheduled_at)
+        known = self._under_way.get(identity)
+        if known is not None:
+            known.finish.append(finish)
+        elif identity in self._ended:
+            finish()
+        else:
+            job = _Job(task=task, finish=[finish])
+            self._under_way[identity] = job
+            job.runner = self.group.create_task(self._work(identity, job))
+
+    def bury(self, record: Unusable, finish: Finish) -> None:
+        """Pass a record over that is no task; its copy goes to the dead letters."""
+        SKIPPED_RECORDS.labels("tasks").inc()
+        logger.error("task not readable", partition=record.partition, offset=record.offset, reason=record.reason)
+        burial = self.group.create_task(self._bury(record, finish))
+        self._burials.add(burial)
+        burial.add_done_callback(self._buried)
+
+    def cancel(self, wish: CancelTasks) -> None:
+        """Stop what nobody waits for, and do not begin it later. A repeat is harmless."""
+        self._cancelled.add((wish.run_id, wish.activity, wish.attempt))
+        for job in self._under_way.values():
+            if job.attempt is not None and self._is_cancelled(job.task):
+                job.attempt.cancel()
+
+    def abandon(self) -> None:
+        """Give up what is under way, without a report and without finishing it: another worker executes it again."""
+        for job in self._under_way.values():
+            logger.warning("task abandoned", activity_type=job.task.activity_type, run_id=job.task.run_id)
+            if job.attempt is not None:
+                job.attempt.abandon()
+            if job.runner is not None:
+                job.runner.cancel()
+        for burial in self._burials:
+            burial.cancel()
+
+    async def _work(self, identity: Identity, job: _Job) -> None:
+        WORKER_RUNNING.inc()
+        try:
+            await self.reports.insist(job.task, *await self._execute(job))
+            self._ended.add(identity)
+            for finish in job.finish:
+                finish()
+        finally:
+            del self._under_way[identity]
+            WORKER_RUNNING.dec()
+            self.changed.set()
+
+    async def _execute(self, job: _Job) -> Sequence[ReportBody]:
+        """What is to be reported."""
+        task = job.task
+        activity = self.activities.get(task.activity_type)
+        if self._is_unwanted(task):
+            WORKER_TASKS.labels("" if activity is None else activity.name, "unwanted").inc()
+            return ()
+        if activity is None:
+            return (self._unknown(task),)
+        job.attempt = attempt = Attempt(task, activity, self.clock, self.threads)
+        if not attempt.must_be_accompanied:
+            body = await attempt.run()
+        else:
+            companion = self.group.create_task(attempt.accompany(lambda told: self.reports.tell(task, told)))
+            try:
+                body = await attempt.run()
+            finally:
+                companion.cancel()
+        WORKER_TASKS.labels(activity.name, _word(body)).inc()
+        return () if body is None else (*attempt.untold(body), body)
+
+    def _unknown(self, task: Task) -> TaskFailed:
+        known = sorted(self.activities)
+        more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
+        names = ", ".join(known[:_NAMED_MAX]) + more
+        WORKER_TASKS.labels("", "unknown").inc()
+        message = f"this worker has no activity {task.activity_type!r}; it has {names}"
+        return failure("unknown_activity", message, retryable=True)
+
+    def _is_unwanted(self, task: Task) -> bool:
+        return self.clock.now_ms() >= task.close_by or self._is_cancelled(task)
+
+    def _is_cancelled(self, task: Task) -> bool:
+        run, activity = task.run_id, task.activity
+        return any(
+            wish in self._cancelled for wish in ((run, None, None), (run, activity, None), (run, activity, task.attempt))
+        )
+
+    async def _bury(self, record: Unusable, finish: Finish) -> None:
+        await self.reports.bury(record)
+        finish()
+
+    def _buried(self, burial: asyncio.Task[None]) -> None:
+        self._burials.discard(burial)
+        self.changed.set()
+
+
+def _word(body: ReportBody | None) -> str:
+    match body:
+        case TaskCompleted():
+            return "completed"
+        case TaskFailed(retryable=retryable):
+            return "failed" if retryable else "failed for good"
+        case TaskCancelled():
+            return "cancelled"
+        case _:
+            return "too late"

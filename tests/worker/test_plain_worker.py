@@ -1,0 +1,96 @@
+"""A worker in another language, with nothing of ours but docs/workers.md: examples/plain_worker on a real broker."""
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest_asyncio
+
+from aion_common.kafka.api import Log
+from aion_common.records.common import json_payload
+from aion_common.records.tasks import TaskCancelled, TaskHeartbeat, TaskStarted
+from support import eventually
+from worker.processes import WorkerProcess, running
+from worker.queue import QUEUE, Queue, failure_of, queue_on
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "plain_worker" / "worker.js"
+
+
+def node() -> str:
+    """The one beside this Python, as `make setup` installs it, else the machine's."""
+    found = shutil.which("node", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
+    assert found is not None, "`make setup` installs Node"
+    return found
+
+
+@pytest_asyncio.fixture
+async def queue(kafka_log: Log, topic_prefix: str) -> AsyncIterator[Queue]:
+    async with queue_on(kafka_log, topic_prefix) as made:
+        yield made
+
+
+@asynccontextmanager
+async def plain_worker(bootstrap: str, queue: Queue, log: Path) -> AsyncIterator[WorkerProcess]:
+    async with running([node(), str(PROGRAM), bootstrap, QUEUE, queue.prefix], log) as worker:
+        await worker.ready()
+        yield worker
+
+
+async def test_a_worker_in_node_does_what_the_contract_asks(broker_bootstrap: str, queue: Queue, tmp_path: Path) -> None:
+    greet = queue.task("greet", {"name": "Ada"}, results_partition=2, attempt=4)
+    refuse, unknown = queue.task("refuse", {"why": "closed"}), queue.task("double", 2)
+    resumed = queue.task(
+        "count", {"to": 20, "every_ms": 20}, heartbeat=json_payload(b"5"), heartbeat_ms=150, report_started=True
+    )
+    endless = queue.task("count", {"to": 1_000_000, "every_ms": 20}, report_started=True)
+    async with plain_worker(broker_bootstrap, queue, tmp_path / "log") as worker:
+        await queue.put_bytes((b"k", b"nonsense"))
+        await queue.put(greet, refuse, unknown, resumed)
+        await queue.put(endless, partition=1)
+        assert await queue.results(greet, resumed) == [{"greeting": "Hello, Ada!"}, 20]
+        refused, no_such = await queue.ends(refuse, unknown)
+        assert failure_of(refused) == ("refused", "closed", False)
+        assert failure_of(no_such)[::2] == ("unknown_activity", True)
+        started, *beats, _ = await queue.bodies(resumed)
+        assert started == TaskStarted()
+        assert beats
+        assert all(isinstance(beat, TaskHeartbeat) and beat.details is not None for beat in beats)
+
+        async def begun() -> bool:
+            return bool(await queue.bodies(endless))
+
+        await eventually(begun)
+        await queue.cancel(endless)
+        assert await queue.ends(endless) == [TaskCancelled()]
+        worker.terminate()
+        assert await worker.ended() == 0
+    (report,) = await queue.reports(2)
+    assert (report.run_id, report.activity, report.attempt) == (greet.run_id, 1, 4)
+    assert [record.key for record in await queue.records(2)] == [f"default/{greet.workflow_id}".encode()]
+
+
+async def test_tasks_of_a_killed_worker_in_node_are_executed_again_by_another(
+    broker_bootstrap: str, queue: Queue, tmp_path: Path
+) -> None:
+    done = queue.task("greet", {"name": "Ada"})
+    endless = queue.task("count", {"to": 1_000_000, "every_ms": 20}, report_started=True)
+
+    async def starts() -> int:
+        return [type(body) for body in await queue.bodies(endless)].count(TaskStarted)
+
+    async with plain_worker(broker_bootstrap, queue, tmp_path / "killed") as worker:
+        await queue.put(done, endless)
+        await eventually(starts)
+        await worker.kill()
+    async with plain_worker(broker_bootstrap, queue, tmp_path / "other"):
+
+        async def again() -> bool:
+            return await starts() == 2
+
+        await eventually(again)
+        await queue.cancel(endless)
+        assert await queue.ends(endless) == [TaskCancelled()]
+    assert len(await queue.bodies(done)) == 1
