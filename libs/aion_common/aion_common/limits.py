@@ -32,7 +32,7 @@ PENDING_SIGNALS_MAX = 10_000
 """Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
 
 QUEUES_LOOK_MIN_MS = 500
-QUEUES_LOOK_MAX_MS = 30_000
+QUEUES_LOOK_MAX_MS = 5_000
 """Between two looks at which task queues there are: at most so often while runs name unknown ones, at least so often."""
 
 HEARTBEAT_BYTES_MAX = KIB
