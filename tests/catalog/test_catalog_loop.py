@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
-from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.election import work_when_elected
@@ -261,6 +261,12 @@ class Rejoining:
     async def rejoin(self) -> None:
         await self._inner.rejoin()
         self.rejoined.set()
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, int]:
+        return await self._inner.committed(partitions)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        await self._inner.commit(offsets)
 
     async def failed(self) -> None:
         await self._inner.failed()

@@ -1,10 +1,13 @@
 """The worker over the memory log: what it executes, in which order it commits, what it reports, and how it stops."""
 
 import asyncio
+import io
+import json
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import fastavro
 import pytest
 import pytest_asyncio
 from msgspec import structs
@@ -15,7 +18,7 @@ from aion_common.errors import WrongCluster
 from aion_common.records.common import json_payload
 from aion_common.records.tasks import TaskCancelled, TaskFailed, TaskHeartbeat, TaskReport, TaskStarted
 from aion_common.testing.memory_log import MemoryLog
-from aion_common.wire import encode
+from aion_common.wire import encode, schemas
 from aion_worker import Activity, Context, RetryableError, Worker, activity
 from aion_worker.serving import NoSuchQueue
 from support import committed, eventually
@@ -363,3 +366,20 @@ async def test_a_queue_or_cluster_that_does_not_exist_is_named(queue: Queue) -> 
         await Worker("unused:1", "nowhere", activities=[double], prefix=queue.prefix).serve(stop, queue.log)
     with pytest.raises(WrongCluster, match="aion-server init"):
         await Worker("unused:1", QUEUE, activities=[double], prefix="other.").serve(stop, queue.log)
+
+
+async def test_tasks_of_another_release_are_read_with_the_schema_that_was_published(queue: Queue) -> None:
+    schema = json.loads(next(text for text in schemas().values() if json.loads(text)["name"] == "Task"))
+    schema["fields"].append({"name": "priority", "type": ["null", "long"], "default": None})
+    newer = fastavro.parse_schema(schema)
+    fingerprint = bytes.fromhex(fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_form(newer), "CRC-64-AVRO"))
+    task = queue.task("double", 21)
+    assert task.input is not None
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, newer, {**structs.asdict(task), "input": structs.asdict(task.input), "priority": 3})
+    value = b"\xc3\x01" + fingerprint + body.getvalue()
+    async with at_work(worker_of(queue, double), queue.log):
+        sender = await queue.log.sender()
+        await sender.send(queue.topics.schemas, 0, [(fingerprint.hex().encode(), json.dumps(schema).encode())])
+        await queue.put_bytes((b"k", value))
+        assert await queue.results(task) == [42]
