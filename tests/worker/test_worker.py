@@ -383,3 +383,36 @@ async def test_tasks_of_another_release_are_read_with_the_schema_that_was_publis
         await sender.send(queue.topics.schemas, 0, [(fingerprint.hex().encode(), json.dumps(schema).encode())])
         await queue.put_bytes((b"k", value))
         assert await queue.results(task) == [42]
+
+
+async def test_tasks_that_kafka_deleted_before_they_were_read_hold_up_nothing(queue: Queue) -> None:
+    first, second, gone, last = (queue.task("double", n) for n in range(4))
+    async with at_work(worker_of(queue, double), queue.log):
+        await queue.put(first)
+        await queue.put(second, partition=1)
+        await eventually(lambda: group_of(queue).offsets == {0: 1, 1: 1})
+    await queue.put(gone, gone, last)
+    await queue.log.delete_records(queue.tasks_topic, 0, 3)
+    async with at_work(worker_of(queue, double), queue.log):
+        assert await queue.results(last) == [6]
+        await eventually(lambda: group_of(queue).offsets == {0: 4, 1: 1})
+    assert await queue.bodies(gone) == []
+
+
+async def test_a_worker_that_cannot_be_reached_by_its_group_goes_on_where_it_was(queue: Queue) -> None:
+    assert isinstance(queue.log, MemoryLog)
+    gate = Gate()
+    running, later = queue.task("gate", 1), queue.task("gate", 2)
+    async with at_work(worker_of(queue, gate.activity), queue.log):
+        await queue.put(running)
+        await eventually(lambda: gate.came == [1])
+        (member,) = group_of(queue).members()
+        tell = group_of(queue)._told[member]
+        tell(frozenset())
+        tell(frozenset({0, 1}))
+        await queue.put(later)
+        await eventually(lambda: gate.came == [1, 2])
+        gate.open.set()
+        assert await queue.results(running, later) == [1, 2]
+        await eventually(lambda: group_of(queue).offsets.get(0) == 2)
+    assert gate.came == [1, 2]
