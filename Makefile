@@ -36,8 +36,8 @@ check: setup ## Lint, format, types, who may import whom, house rules, Erlang wa
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	  erlc +warnings_as_errors +deterministic -o "$$out" $(ERLANG_SOURCES) && echo "erlc: no warnings"
 
-chaos: setup ## Kill and stop everything under load; ROUNDS=20 SEED=7, JSON at the end
-	@PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(or $(SEED),1)
+chaos: setup ## Kill and stop everything under load; ROUNDS=20 SEED=7 BROKERS=3, JSON at the end
+	@PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(ROUNDS) --seed $(or $(SEED),1) --brokers $(or $(BROKERS),1)
 
 mutants: setup ## Switch mechanisms off and see that their tests die; ARGS="unload fencing" tries some
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)

@@ -35,7 +35,7 @@ from aion_common.service import collect_rarely
 from aion_common.settings import Settings
 from aion_common.wire import seal
 from aion_common.wire.history import CHAIN_START
-from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.shell.ownership import Claimant, Stores, take_over
 from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rocks import delete_rocks, open_rocks

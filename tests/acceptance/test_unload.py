@@ -77,39 +77,67 @@ async def no_vm_of(stack: Stack, version: str) -> bool:
     return f'aion_vms{{version="{version}"}}' not in await stack.metrics()
 
 
+LOADS = 30
+STARTERS = 8
+
+
 async def test_starts_between_loads_and_unloads_all_succeed(api: Api) -> None:
-    numbers = {await load(api, 1): 1}
-    started: list[tuple[str, str]] = []
+    archives = {number: await asyncio.to_thread(reload_package, number) for number in range(1, LOADS + 2)}
+    numbers: dict[str, int] = {}
+    started: list[list[dict[str, Any]]] = [[] for _ in range(STARTERS)]
+    unloads: list[int] = []
     is_over = asyncio.Event()
 
+    async def load_next(number: int) -> None:
+        numbers[(await api.deploy(archives[number]))["records"][0]["version"]] = number
+
     async def starter(number: int) -> None:
-        position = 0
         while not is_over.is_set():
-            run = await api.start(RELOAD, workflow_id=f"s{number}-{position}")
-            started.append((run["workflow_id"], run["version"]))
+            newest = max(numbers.values())
+            run = await api.start(RELOAD, workflow_id=f"s{number}-{len(started[number])}")
+            started[number].append({**run, "least": newest})
             await api.signal(run["workflow_id"], "go")
-            position += 1
 
     async def loader() -> None:
+        for number in range(2, LOADS + 2):
+            await load_next(number)
+
+    async def unloader() -> None:
+        for attempt in range(LOADS):
+            await eventually(lambda attempt=attempt: len(numbers) > attempt // 2)  # type: ignore[misc]
+            answer = await api.unload([*numbers][attempt % len(numbers)])
+            assert answer.status_code in (200, 404, 409), answer.text
+            unloads.append(answer.status_code)
+
+    async def operator() -> None:
         try:
-            for number in range(2, 12):
-                numbers[await load(api, number)] = number
-                for version in [*numbers][:-1]:
-                    answer = await api.unload(version)
-                    assert answer.status_code in (200, 404, 409), answer.text
+            await asyncio.gather(loader(), unloader())
         finally:
             is_over.set()
 
+    await load_next(1)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(loader())
-        for number in range(8):
+        tasks.create_task(operator())
+        for number in range(STARTERS):
             tasks.create_task(starter(number))
-    assert 11 in {numbers[version] for _, version in started}
-    for workflow_id, version in started[:: max(1, len(started) // 40)]:
-        assert (await api.result(workflow_id))["result"] == numbers[version]
-        assert await api.recorded_version(workflow_id) == version
+    assert len(unloads) == LOADS
+    assert {200, 409} <= set(unloads)
     routed = [version["version"] for version in await api.versions() if version["route_active"]]
-    assert [numbers[version] for version in routed] == [11]
+    assert [numbers[version] for version in routed] == [LOADS + 1]
+    async with asyncio.TaskGroup() as tasks:
+        for runs in started:
+            tasks.create_task(check_runs(api, runs, numbers))
+
+
+async def check_runs(api: Api, runs: list[dict[str, Any]], numbers: dict[str, int]) -> None:
+    """Of one client, in order: the version of each is that of its answer, of its history and of its result, is none that was
+    replaced before the start, and never goes back."""
+    ran = [numbers[run["version"]] for run in runs]
+    assert ran == sorted(ran)
+    assert all(number >= run["least"] for number, run in zip(ran, runs, strict=True))
+    for number, run in zip(ran, runs, strict=True):
+        assert (await api.result(run["workflow_id"]))["result"] == number
+        assert await api.recorded_version(run["workflow_id"]) == run["version"]
 
 
 async def test_nothing_changes_while_the_gateway_drains(own_stack: Stack) -> None:

@@ -6,7 +6,9 @@ It stands for another owner that worked while the executor thought that it was a
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from aion_common.ids import NO_NAMESPACE, NO_RUN, NO_WORKFLOW, CommandId, Namespace, RunId, WorkflowId, workflow_key
 from aion_common.kafka.api import FencedAppender, Log

@@ -105,11 +105,12 @@ def sig(name: str, payload: bytes = b"null") -> Signal:
     return Signal(name=name, payload=payload)
 
 
-def package_of(beams: dict[str, bytes], module: str) -> Package:
-    """A package of one module; every function of it that the tests name is a workflow type."""
-    functions = [
-        line.split("(")[0]
+def package_of(beams: dict[str, bytes], *modules: str) -> Package:
+    """A package of these modules; every function of them that the tests name is a workflow type."""
+    entries = {
+        WorkflowType(line.split("(")[0]): (module, line.split("(")[0])
+        for module in modules
         for line in (FIXTURES / f"{module}.erl").read_text().splitlines()
         if line[:1].islower() and "->" in line
-    ]
-    return Package(modules=((module, beams[module]),), entries={WorkflowType(name): (module, name) for name in functions})
+    }
+    return Package(modules=tuple((module, beams[module]) for module in modules), entries=entries)

@@ -38,7 +38,7 @@ async def running_bench(
     query_ms_max: int = QUERY_MS_MAX,
 ) -> AsyncIterator[Bench]:
     """A pool that runs until the block is left."""
-    shelf = Shelf(package_of(beams, "flows"))
+    shelf = Shelf(package_of(beams, "steps", "flows"))
     listener = Listener()
     vm_limits = VmLimits(heap_bytes_max=8 * MIB, ping_ms=200, memory_bytes_max=memory_bytes_max, query_ms_max=query_ms_max)
     pool = VmPool(host, shelf, listener, vm_limits=vm_limits, idle_ms=idle_ms)

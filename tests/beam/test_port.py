@@ -77,6 +77,17 @@ async def test_a_vm_ends_with_the_process_that_started_it(host: Host, state: str
     await eventually(lambda: not is_alive(pid))
 
 
+async def test_the_end_of_a_vm_is_learned_from_whoever_waits_for_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """A kill that looked for the process's end by itself would take it away from asyncio, which then guesses an exit code."""
+    for _ in range(10):
+        vm = await Vm.start(host, VmListener())
+        vm.kill()
+        while is_alive(vm.pid):
+            vm.kill()
+        await vm.close()
+    assert caplog.messages == []
+
+
 async def test_a_vm_whose_end_is_interrupted_is_gone_all_the_same(host: Host) -> None:
     vm = await Vm.start(host, VmListener())
     async with asyncio.TaskGroup() as group:
@@ -100,5 +111,5 @@ def is_reaped(pid: int) -> bool:
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

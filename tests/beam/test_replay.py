@@ -1,15 +1,33 @@
 """From the records of a run to the turns that a VM replays."""
 
+import dataclasses
+
+import pytest
+
 from aion_beam.frames import Cancel, History, Input, RunInfo, Signal, Start, Turn, Wait
-from aion_beam.replay import replay_of, start_records
+from aion_beam.replay import is_input, replay_of, start_records
+from aion_beam.turn_codec import DEFAULT_RETRY, DEFAULT_TIMEOUTS
 from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.common import json_payload
 from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+    ActivityStarted,
+    ActivityTimedOut,
     Event,
+    Failure,
     HistoryRecord,
     RunCancelRequested,
     RunStarted,
     SignalReceived,
+    TimeoutKind,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
+    TurnCommand,
     TurnEnded,
     WaitKind,
 )
@@ -17,6 +35,7 @@ from aion_common.records.events import (
 STARTED = RunStarted(workflow_type=WorkflowType("order"), version=Version("0" * 64), input=json_payload(b"[7]"))
 GO = SignalReceived(name="go", payload=json_payload(b"1"))
 STOP = RunCancelRequested(reason="why", deadline_ms=60_000)
+FAILURE = Failure(kind="declined", message="no", details=None)
 BARE = SignalReceived(name="bare", payload=None)
 
 
@@ -77,9 +96,73 @@ def test_a_signal_recorded_during_a_turn_comes_after_it() -> None:
     assert replay.turns[1].end is None
 
 
+def test_the_commands_of_a_turn_are_its_own() -> None:
+    first: list[TurnCommand] = [TimerStarted(timer=1, fire_at=900, turn=None), calls(2, results(1, "activity 2"))]
+    second: list[TurnCommand] = [TimerCancelled(timer=1, turn=None), ActivityCancelled(activity=2, turn=waits(5, "go"))]
+    records = history(STARTED, *first, GO, done(2), *second, TimerFired(timer=1), results(8, "timer 9"))
+    assert replay_of(records).turns == (
+        Turn(
+            observed_seq=1,
+            now_ms=100,
+            inputs=(),
+            end=Wait(kind=WaitKind.RESULT, name="activity 2"),
+            commands=(first[0], first[1]),
+        ),
+        Turn(
+            observed_seq=5,
+            now_ms=500,
+            inputs=(signal("go", b"1"), done(2)),
+            end=Wait(kind=WaitKind.SIGNAL, name="go"),
+            commands=(second[0], second[1]),
+        ),
+        Turn(
+            observed_seq=8,
+            now_ms=800,
+            inputs=(TimerFired(timer=1),),
+            end=Wait(kind=WaitKind.RESULT, name="timer 9"),
+        ),
+    )
+
+
+def test_what_happens_on_the_way_to_a_result_is_no_input() -> None:
+    failed = ActivityFailed(activity=1, attempt=2, failure=FAILURE, retry_at=None)
+    timed_out = ActivityTimedOut(activity=2, attempt=1, timeout=TimeoutKind.HEARTBEAT, retry_at=None)
+    events: list[Event] = [
+        ActivityStarted(activity=1, attempt=1, worker="w"),
+        ActivityFailed(activity=1, attempt=1, failure=FAILURE, retry_at=900),
+        ActivityTimedOut(activity=2, attempt=1, timeout=TimeoutKind.HEARTBEAT, retry_at=900),
+        ActivityRetried(activity=1, attempt=2, heartbeat=None),
+        failed,
+        timed_out,
+    ]
+    assert [event for event in events if is_input(event)] == [failed, timed_out]
+    turns = replay_of(history(STARTED, calls(1, None), calls(2, results(1, "2 of 2 results")), *events)).turns
+    assert turns[1:] == (Turn(observed_seq=9, now_ms=900, inputs=(failed, timed_out), end=None),)
+
+
+@pytest.mark.parametrize(
+    "event", [GO, STOP, TimerFired(timer=1), ActivityCompleted(activity=1, attempt=1, result=None)], ids=repr
+)
+def test_inputs_are_known(event: Event) -> None:
+    assert is_input(event)
+
+
+def test_a_result_recorded_during_a_turn_comes_after_it() -> None:
+    """The turn had not seen it, and cancelled what it was the result of."""
+    cancel = ActivityCancelled(activity=1, turn=waits(1, "go"))
+    turns = replay_of(history(STARTED, calls(1, waits(1, "stop")), done(1), cancel)).turns
+    assert [(turn.inputs, turn.commands) for turn in turns[1:]] == [((), (cancel,)), ((done(1),), ())]
+
+
 def test_what_is_cut_into_records_is_all_there_in_order() -> None:
     events: list[Event] = [STARTED, STOP]
-    for seq in range(3, 61, 2):
+    for seq in range(3, 60, 4):
+        events += [
+            ActivityCompleted(activity=seq, attempt=1, result=json_payload(b"x" * seq * 20)),
+            calls(seq + 1, None),
+            calls(seq + 2, waits(seq, None)),
+        ]
+    for seq in range(len(events) + 1, len(events) + 61, 2):
         events += [SignalReceived(name=f"n{seq}", payload=json_payload(b"x" * seq * 20)), waits(seq, None)]
     events += [SignalReceived(name=f"last{n}", payload=json_payload(b"y" * 700)) for n in range(9)]
     replay = replay_of(history(*events))
@@ -97,13 +180,33 @@ def test_what_is_cut_into_records_is_all_there_in_order() -> None:
         for piece in pieces:
             given += piece.inputs
             if isinstance(piece, Turn):
-                turns.append(Turn(observed_seq=piece.observed_seq, now_ms=piece.now_ms, inputs=given, end=piece.end))
+                turns.append(dataclasses.replace(piece, inputs=given))
                 given = ()
         assert tuple(turns) == replay.turns
 
 
 def waits(observed_seq: int, name: str | None) -> TurnEnded:
     return TurnEnded(observed_seq=observed_seq, wait=WaitKind.RECEIVE if name is None else WaitKind.SIGNAL, name=name)
+
+
+def results(observed_seq: int, name: str) -> TurnEnded:
+    return TurnEnded(observed_seq=observed_seq, wait=WaitKind.RESULT, name=name)
+
+
+def calls(activity: int, turn: TurnEnded | None) -> ActivityScheduled:
+    return ActivityScheduled(
+        activity=activity,
+        activity_type="charge",
+        queue="default",
+        input=None,
+        retry=DEFAULT_RETRY,
+        timeouts=DEFAULT_TIMEOUTS,
+        turn=turn,
+    )
+
+
+def done(activity: int) -> ActivityCompleted:
+    return ActivityCompleted(activity=activity, attempt=1, result=json_payload(b"7"))
 
 
 def signal(name: str, payload: bytes) -> Signal:

@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from aion_catalog.core.decision import Checked, Refused
 from aion_catalog.shell.election import work_when_elected
@@ -13,7 +13,7 @@ from aion_catalog.shell.loop import read_back
 from aion_catalog.shell.transaction import transactional_id
 from aion_common import limits
 from aion_common.errors import BadRecord, WrongCluster
-from aion_common.ids import CommandId
+from aion_common.ids import CommandId, Namespace, Version, WorkflowType
 from aion_common.kafka.api import Headers, KeyValue, LogRecord, Membership, OnAssigned, Sender, TransactionalProducer, Write
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import DEAD_LETTER_PARTITIONS, Topics
@@ -33,7 +33,7 @@ from aion_common.records.replies import PackageAccepted, Rejection, RejectionCod
 from aion_common.testing.memory_cluster import Fault, MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
-from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route, routed_by
+from catalog.given import DEFAULT, ORDER, UPLOADED, V1, V2, anywhere, checked, load, route, routed_by, unload
 from catalog.world import (
     REPLY_PARTITION,
     World,
@@ -49,6 +49,10 @@ from support import committed
 PARTITIONS = 4
 TOPICS = Topics("test.")
 CHECKS = verdicts(one=checked(V1), two=checked(V2), bad=Refused(reason="not a ZIP"))
+
+
+REPLY = Reply(command_id=CommandId("x"), answer=Rejection(code=RejectionCode.CLOSED, reason=""))
+RECORD = encode(CatalogRecord(recorded_at=0, event=CommandSkipped(offset=0, reason="")))
 
 
 @pytest.fixture
@@ -346,7 +350,7 @@ async def test_a_term_ends_at_once_when_the_place_is_lost(cluster: MemoryCluster
 
 
 async def test_what_is_not_a_command_is_recorded_and_passed_over(world: World) -> None:
-    foreign = encode(Reply(command_id=CommandId("x"), answer=Rejection(code=RejectionCode.CLOSED, reason="")))
+    foreign = encode(REPLY)
     await world.submit_values(b"garbage", None, foreign)
     async with catalog(surroundings(world, CHECKS)):
         await world.submit(wish("one", "c1"))
@@ -361,6 +365,30 @@ async def test_what_is_not_a_command_is_recorded_and_passed_over(world: World) -
     assert [event.offset for event in skipped] == [0, 1, 2, 4]
     assert skipped[2].reason == "not a command of the catalog"
     assert (await read_back(world.log, TOPICS)).commands_next == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (route("c" * 900_000, ORDER, V1), "command id"),
+        (route("c", ORDER, V1, Namespace("a/b")), "namespace"),
+        (route("c", WorkflowType("x" * 900_000), V1), "workflow type"),
+        (route("c", WorkflowType(""), V1), "workflow type"),
+        (unload("c", Version("x")), "version"),
+        (load("c", package=replace(UPLOADED, archive_digest="../x")), "digest"),
+        (load("c", package=replace(UPLOADED, first_offset=-1)), "place"),
+    ],
+)
+async def test_a_command_that_holds_what_no_gateway_lets_through_is_passed_over(
+    world: World, command: CatalogCommand, reason: str
+) -> None:
+    await world.submit(command)
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        (reply,) = await world.replies(1)
+    assert reply.command_id == "c1"
+    (skipped,) = [event for event in await world.events() if isinstance(event, CommandSkipped)]
+    assert reason in skipped.reason
 
 
 async def letters(world: World) -> list[LogRecord]:
@@ -415,9 +443,23 @@ async def test_a_reply_that_nobody_can_read_holds_up_nothing(world: World, parti
     assert [reply.command_id for reply in replies] == ["c2"]
 
 
-async def test_a_damaged_history_stops_the_catalog(world: World) -> None:
+@pytest.mark.parametrize("value", [None, b"", b"garbage", encode(REPLY)])
+async def test_what_cannot_be_of_a_catalog_in_its_history_is_passed_over(world: World, value: bytes | None) -> None:
     sender = await world.log.sender()
-    await sender.send(TOPICS.catalog, 0, [(None, b"damaged")])
+    await sender.send(TOPICS.catalog, 0, [(None, value)])
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(wish("one", "c1"))
+        await world.replies(1)
+        await sender.send(TOPICS.catalog, 0, [(b"k", value)])
+    async with catalog(surroundings(world, CHECKS)):
+        await world.submit(route("c2", ORDER, V1))
+        assert [reply.command_id for reply in await world.replies(3)] == ["c1", "c1", "c2"]
+
+
+@pytest.mark.parametrize("damaged", [b"\xc3\x01nobodys!", RECORD[:-1], RECORD + b"more"])
+async def test_a_damaged_history_stops_the_catalog(world: World, damaged: bytes) -> None:
+    sender = await world.log.sender()
+    await sender.send(TOPICS.catalog, 0, [(None, damaged)])
     with pytest.raises(ExceptionGroup) as caught:
         async with catalog(surroundings(world, CHECKS)):
             await asyncio.Event().wait()

@@ -1,13 +1,16 @@
 """Uploads that nobody loaded are deleted after a day, and nothing else is."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from msgspec.structs import replace
 
 from aion_catalog.core.state import CatalogState
+from aion_catalog.shell import sweep as sweep_module
 from aion_catalog.shell.sweep import Sweep
 from aion_common import limits
+from aion_common.errors import Unavailable
+from aion_common.kafka.api import LogRecord
 from aion_common.kafka.topics import Topics
 from aion_common.records.common import PackageRef
 from aion_common.testing.memory_cluster import MemoryCluster
@@ -104,3 +107,23 @@ async def test_what_was_loaded_in_the_meantime_is_not_deleted(world: World) -> N
     found = [write.key for _ in range(5) for write in await sweep.step(later)]
     await sweep.close()
     assert (walked, found) == ([(), ()], [b"chunk/old/0"])
+
+
+async def test_a_topic_that_cannot_be_read_is_tried_again_next_time_and_holds_up_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.put_chunks("abandoned", {0: b"x"})
+    sweep = Sweep(world.log, TOPICS, world.clock)
+
+    async def damaged(*_: object) -> AsyncIterator[Sequence[LogRecord]]:
+        raise Unavailable("a checksum does not fit")
+        yield ()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep_module, "records_between", damaged)
+        assert await sweep.step(CatalogState()) == ()
+    assert await sweep.step(CatalogState()) == ()
+    world.clock.time_ms += limits.SWEEP_EVERY_MS + limits.UPLOAD_KEPT_MS
+    found = [await sweep.step(CatalogState()) for _ in range(3)]
+    assert [write.key for writes in found for write in writes] == [b"chunk/abandoned/0"]
+    await sweep.close()

@@ -9,6 +9,10 @@ BROKER = "broker"
 VMS = "vms"
 """Stands for all Erlang VMs of all executors."""
 
+LEADER = "broker that leads most histories"
+COORDINATOR = "broker that coordinates the executors"
+"""Stand for one of several brokers: who it is shows when it is struck."""
+
 FAMILIES = ("executor", "gateway", "catalog", VMS, BROKER)
 SECOND_FAULT_CHANCE = 0.3
 AT_ONCE_CHANCE = 0.4
@@ -16,15 +20,16 @@ SHORTEST_MS, LONGEST_MS = 1_000, 8_000
 
 
 class FaultKind(StrEnum):
-    """kill -9, or SIGSTOP and later SIGCONT."""
+    """kill -9; SIGSTOP and later SIGCONT; SIGTERM, after which the victim must end by itself."""
 
     KILL = "kill"
     STOP = "stop"
+    ASK = "ask to end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """`for_ms`: how long the victim is kept dead (0: it comes back at once, as VMs always do) or stopped."""
+    """`for_ms`: how long the victim is kept dead (0: it comes back at once, as VMs always do) or stopped. Nobody asks VMs."""
 
     victim: str
     kind: FaultKind
@@ -49,6 +54,7 @@ def plan(seed: int, rounds: int, parts: Sequence[str]) -> list[tuple[Fault, ...]
 
 
 def _fault(dice: random.Random, victims: Sequence[str]) -> Fault:
-    victim, kind = dice.choice(victims), dice.choice(list(FaultKind))
-    at_once = kind is FaultKind.KILL and (victim == VMS or dice.random() < AT_ONCE_CHANCE)
+    victim = dice.choice(victims)
+    kind = dice.choice([kind for kind in FaultKind if victim != VMS or kind is not FaultKind.ASK])
+    at_once = kind is not FaultKind.STOP and (victim == VMS or dice.random() < AT_ONCE_CHANCE)
     return Fault(victim=victim, kind=kind, for_ms=0 if at_once else dice.randrange(SHORTEST_MS, LONGEST_MS))

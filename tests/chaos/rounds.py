@@ -5,7 +5,7 @@ One seed decides every fault and what each client does; only the operating syste
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,13 @@ import httpx
 from aion_common.clock import SystemClock
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
+from aion_common.limits import STOP_WAIT_MS
+from aion_server.broker import ENDED_AS_ASKED
 from aion_server.check import Report, check_cluster
+from chaos.brokers import named
+from chaos.calls import GIVEN_UP_S, TRY_S, Calls
 from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
-from chaos.load import GIVEN_UP_S, TRY_S, Load
+from chaos.load import Load
 from chaos.system import Size, System, running
 from chaos.takeovers import read_ownerships, summary_ms, take_overs
 from support import eventually
@@ -33,11 +37,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Struck:
-    """A fault, and when it came and had healed (ms since the epoch)."""
+    """A fault, and when it came and had healed (ms since the epoch). `wrong`: how a victim that was asked to end did not."""
 
     fault: Fault
     at_ms: int
     until_ms: int
+    wrong: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,15 +56,16 @@ class Outcome:
     broken: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     fallen_over: list[str] = field(default_factory=list)
+    wrong_ends: list[str] = field(default_factory=list)
     runs: int = 0
     void: int = 0
     stood_still_ms: dict[FaultKind, list[int]] = field(default_factory=lambda: {kind: [] for kind in FaultKind})
 
     def document(self) -> dict[str, object]:
         """As JSON."""
-        notes = self.load.notes
+        notes, calls = self.load.notes, self.load.calls
         lost = [*notes.lost, *self.missing]
-        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over]
+        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over, *self.wrong_ends]
         return {
             "seed": self.seed,
             "rounds": self.rounds,
@@ -69,14 +75,22 @@ class Outcome:
             "stale": len(notes.stale),
             "broken": len(self.broken),
             "fallen_over": len(self.fallen_over),
+            "wrong_ends": len(self.wrong_ends),
             "sentences": sentences[:SENTENCES_MAX],
             "starts": notes.starts,
             "signals": notes.signals,
+            "queries": notes.queries,
+            "lists": notes.lists,
+            "endings": notes.endings,
             "loads": notes.loads,
-            "repeats": notes.repeats,
+            "unloads": notes.unloads,
+            "unloads_pinned": notes.pinned,
+            "starts_on_gone_versions": notes.gone,
+            "repeats": calls.repeats,
+            "repeated_after": calls.refusals,
             "runs": self.runs,
             "void_records": self.void,
-            "longest_answer_ms": notes.longest_ms,
+            "longest_answer_ms": calls.longest_ms,
             "died_by_themselves": Counter(self.died),
             "take_over_ms": {f"after {kind}": summary_ms(times) for kind, times in self.stood_still_ms.items()},
         }
@@ -87,20 +101,25 @@ class Outcome:
         return not self.document()["sentences"]
 
 
-async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell) -> Outcome:
-    """Run it. Fails only when something hangs: what was found wrong stands in the outcome."""
-    async with running(folder, Size()) as system, _clients(system) as gateways:
-        load = Load(gateways=gateways, seed=seed)
-        outcome = Outcome(seed=seed, rounds=rounds, load=load, died=system.died)
+async def kill_loop(folder: Path, seed: int, rounds: int, tell: Tell, size: Size) -> Outcome:
+    """Rounds of faults that the seed draws. Fails only when something hangs: what was found wrong stands in the outcome."""
+    async with running(folder, size) as system:
+        return await survive(system, plan(seed, rounds, [*system.parts, VMS]), seed, tell)
+
+
+async def survive(system: System, planned: Sequence[tuple[Fault, ...]], seed: int, tell: Tell) -> Outcome:
+    """As `kill_loop`, with these faults, a round for each."""
+    async with clients(system) as gateways:
+        load = Load(calls=Calls(gateways=gateways), seed=seed)
+        outcome = Outcome(seed=seed, rounds=len(planned), load=load, died=system.died)
         await load.load()
-        victims = [*system.parts, VMS]
-        for number, faults in enumerate(plan(seed, rounds, victims), start=1):
+        for number, faults in enumerate(planned, start=1):
             tell(f"round {number}: {' and '.join(map(str, faults))}")
             struck = await _round(system, load, number, faults)
-            await _look(system, outcome, struck)
+            await look(system, outcome, struck)
             tell(
-                f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads; "
-                f"longest answer {load.notes.longest_ms} ms so far"
+                f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads, "
+                f"{load.notes.unloads} unloads; longest answer {load.calls.longest_ms} ms so far"
             )
             if not outcome.is_clean:
                 tell(f"  broken: {outcome.document()['sentences']}")
@@ -115,19 +134,21 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
         for client in range(CLIENTS):
             clients.create_task(load.converse(client, number, done))
         try:
-            await _more_answers(load)
-            loading = clients.create_task(load.load())
+            await more_answers(load)
+            loading = clients.create_task(load.replace())
             async with asyncio.TaskGroup() as striking:
                 strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
             await loading
-            await _more_answers(load)
-            await load.load()
+            await more_answers(load)
+            await load.replace()
         finally:
             done.set()
+    await load.settle()
     return [stroke.result() for stroke in strokes]
 
 
-async def _more_answers(load: Load) -> None:
+async def more_answers(load: Load) -> None:
+    """Wait until the load has gone on for a while."""
     notes = load.notes
     wanted = len(notes.acknowledged) + ANSWERS_AROUND
     await eventually(lambda: len(notes.acknowledged) >= wanted, within_s=GIVEN_UP_S)
@@ -135,7 +156,7 @@ async def _more_answers(load: Load) -> None:
 
 async def _strike(system: System, fault: Fault) -> Struck:
     """Do it and let it heal."""
-    clock, victim = SystemClock(), fault.victim
+    clock, victim, wrong = SystemClock(), await named(system, fault.victim), None
     at_ms = clock.now_ms()
     if fault.kind is FaultKind.STOP:
         with system.stopped(victim):
@@ -143,11 +164,21 @@ async def _strike(system: System, fault: Fault) -> Struck:
     else:
         system.hold_down(victim)
         try:
-            system.kill(victim)
+            if fault.kind is FaultKind.KILL:
+                system.kill(victim)
+            else:
+                wrong = _wrong(victim, *await system.end(victim))
             await _pass(fault.for_ms)
         finally:
             system.let_go(victim)
-    return Struck(fault=fault, at_ms=at_ms, until_ms=clock.now_ms())
+    return Struck(fault=fault, at_ms=at_ms, until_ms=clock.now_ms(), wrong=wrong)
+
+
+def _wrong(victim: str, code: int, took_ms: int) -> str | None:
+    good = ENDED_AS_ASKED if victim == BROKER else 0
+    if code != good:
+        return f"{victim} was asked to end and ended with {code}"
+    return f"{victim} was asked to end and took {took_ms} ms" if took_ms > STOP_WAIT_MS else None
 
 
 async def _pass(for_ms: int) -> None:
@@ -157,7 +188,7 @@ async def _pass(for_ms: int) -> None:
     await over.wait()
 
 
-async def _look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
+async def look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
     """Read every history, and compare it with what the clients were told."""
     now_ms = SystemClock().now_ms()
     log = await connect(system.bootstrap)
@@ -168,7 +199,8 @@ async def _look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
         await log.close()
     _judge(outcome, report)
     outcome.fallen_over = [f"{name} fell over a defect, see its log" for name in system.fallen_over()]
-    if any(one.fault.victim == BROKER for one in struck):
+    outcome.wrong_ends += [one.wrong for one in struck if one.wrong is not None]
+    if any(one.fault.victim.startswith(BROKER) for one in struck):
         # What stood still then stood still with the broker.
         return
     for one in struck:
@@ -188,7 +220,8 @@ def _judge(outcome: Outcome, report: Report) -> None:
 
 
 @asynccontextmanager
-async def _clients(system: System) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def clients(system: System) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """One of each gateway."""
     async with AsyncExitStack() as clients:
         yield [
             await clients.enter_async_context(httpx.AsyncClient(base_url=url, timeout=TRY_S, trust_env=False))

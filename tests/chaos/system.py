@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ from pathlib import Path
 from acceptance.stack import vms_of
 from aion_common.clock import SystemClock
 from aion_common.settings import Settings
-from aion_server.broker import Broker, free_port
+from aion_server.broker import SESSION_MS as BROKER_SESSION_MS
+from aion_server.broker import Broker, free_port, seats
 from aion_server.init import create_cluster
 from aion_server.programs import catalog_program, executor_program, gateway_program
 from aion_server.stack import SESSION_MS, BrokerPart
@@ -65,12 +66,17 @@ class HeldPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How many of each there are. `restart_wait_ms`: between a death and the next start."""
+    """How many of each there are. `restart_wait_ms`: between a death and the next start. Several brokers have copies of
+    everything; `broker_session_ms`: of one that is silent for so long others take the lead; `session_ms`: of executors and
+    catalogs."""
 
     executors: int = 2
     gateways: int = 2
     catalogs: int = 2
     partitions: int = 8
+    brokers: int = 1
+    broker_session_ms: int = BROKER_SESSION_MS
+    session_ms: int = SESSION_MS
     restart_wait_ms: int = 200
 
 
@@ -84,18 +90,35 @@ class System:
 
     @property
     def bootstrap(self) -> str:
-        """The broker's address."""
-        return self.parts[BROKER].address
+        """The brokers' addresses."""
+        return _bootstrap([part for name, part in self.parts.items() if name.startswith(BROKER)])
 
     @property
     def gateways(self) -> list[str]:
         """Their URLs."""
-        return [f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")]
+        return list(self.gateways_by_name.values())
+
+    @property
+    def gateways_by_name(self) -> dict[str, str]:
+        """Name -> URL."""
+        return {name: f"http://{part.address}" for name, part in self.parts.items() if name.startswith("gateway")}
 
     @property
     def executors(self) -> list[str]:
         """Their names."""
         return [name for name in self.parts if name.startswith("executor")]
+
+    @property
+    def services(self) -> list[str]:
+        """All but the broker, in the order of their start."""
+        return [name for name in self.parts if name != BROKER]
+
+    async def end(self, name: str) -> tuple[int, int]:
+        """SIGTERM, and its end by itself. Its exit code, and how long that took (ms). Hold it down before."""
+        began_ms = SystemClock().now_ms()
+        _send(self.pids(name), signal.SIGTERM)
+        code = await self.parts[name].ended()
+        return code, SystemClock().now_ms() - began_ms
 
     def fallen_over(self) -> list[str]:
         """The parts whose logs tell of a defect."""
@@ -144,7 +167,12 @@ async def running(folder: Path, size: Size, adapt: Adapt = lambda program: progr
     """The system, with its data and logs in the folder; everything is stopped at the end. `adapt`: may change how a service
     is started."""
     settings = Settings(
-        data_dir=folder, session_timeout_ms=SESSION_MS, partitions=size.partitions, bootstrap="127.0.0.1:1", log_level="info"
+        data_dir=folder,
+        session_timeout_ms=size.session_ms,
+        partitions=size.partitions,
+        replication=size.brokers,
+        bootstrap="127.0.0.1:1",
+        log_level="info",
     )
     system = System(size=size, parts={})
 
@@ -156,14 +184,17 @@ async def running(folder: Path, size: Size, adapt: Adapt = lambda program: progr
         await sleep_ms(size.restart_wait_ms)
 
     async with asyncio.TaskGroup() as group:
+        cluster = Supervisor(group, SystemClock(), changed, wait)
         supervisor = Supervisor(group, SystemClock(), changed, wait)
         try:
-            broker = HeldPart(BrokerPart(Broker(folder / BROKER, free_port())))
-            await supervisor.start([broker])
-            settings = settings.model_copy(update={"bootstrap": broker.address})
+            brokers = _brokers(folder, size)
+            async with asyncio.TaskGroup() as starting:
+                for broker in brokers:
+                    starting.create_task(cluster.start([broker]))
+            settings = settings.model_copy(update={"bootstrap": _bootstrap(brokers)})
             await create_cluster(settings)
             tiers = [[HeldPart(adapt(program)) for program in tier] for tier in _services(settings, size)]
-            system.parts = {part.name: part for part in (broker, *(part for tier in tiers for part in tier))}
+            system.parts = {part.name: part for part in (*brokers, *(part for tier in tiers for part in tier))}
             for tier in tiers:
                 await supervisor.start(tier)
             yield system
@@ -171,6 +202,24 @@ async def running(folder: Path, size: Size, adapt: Adapt = lambda program: progr
             for part in system.parts.values():
                 part.may_start.set()
             await supervisor.stop()
+            if size.brokers > 1:
+                # Members that stop together wait for one another in vain.
+                for broker in brokers:
+                    broker.may_start.clear()
+                    system.kill(broker.name)
+            await cluster.stop()
+
+
+def _brokers(folder: Path, size: Size) -> list[HeldPart]:
+    if size.brokers == 1:
+        return [HeldPart(BrokerPart(Broker(folder / BROKER, free_port())))]
+    places = seats(size.brokers, size.broker_session_ms)
+    names = [f"{BROKER}-{seat.node_id}" for seat in places]
+    return [HeldPart(BrokerPart(Broker(folder / name, seat=seat), name)) for name, seat in zip(names, places, strict=True)]
+
+
+def _bootstrap(brokers: Sequence[HeldPart]) -> str:
+    return ",".join(broker.address for broker in brokers)
 
 
 def _services(settings: Settings, size: Size) -> list[list[Program]]:

@@ -22,9 +22,9 @@ def test_five_rounds_meet_every_family_of_victims() -> None:
         )
 
 
-def test_every_victim_is_killed_and_stopped_in_some_plan() -> None:
+def test_every_victim_is_killed_and_stopped_and_asked_in_some_plan() -> None:
     met = {(fault.victim, fault.kind) for seed in range(50) for faults in plan(seed, 20, PARTS) for fault in faults}
-    assert met == {(victim, kind) for victim in PARTS for kind in FaultKind}
+    assert met == {(victim, kind) for victim in PARTS for kind in FaultKind} - {("vms", FaultKind.ASK)}
 
 
 def read(offset: int, timestamp_ms: int, owner_epoch: int, event: PartitionEvent) -> tuple[LogRecord, HistoryRecord]:

@@ -4,11 +4,11 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastavro import schemaless_reader, schemaless_writer
+from msgspec.structs import replace
 
 from aion_cli import histories
 from aion_common.checking.run import CHECKED

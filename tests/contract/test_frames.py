@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from aion_beam.frame_codec import FrameReader, encode_frames, encode_record, parts_of
@@ -35,9 +36,24 @@ from aion_beam.frames import (
     Waiting,
 )
 from aion_beam.host_build import build_host
+from aion_beam.turn_codec import DEFAULT_RETRY, DEFAULT_TIMEOUTS
 from aion_common import limits
 from aion_common.errors import BadRecord
-from aion_common.records.events import WaitKind
+from aion_common.records.common import ActivityTimeouts, Backoff, RetryPolicy, json_payload
+from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ActivityTimedOut,
+    Failure,
+    TimeoutKind,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
+    WaitKind,
+)
+from aion_common.turns import CancelActivity, CancelTimer, ScheduleActivity, StartTimer
 from beam.eunit import run_eunit
 
 GOLDEN = Path(__file__).parents[2] / "schemas" / "golden" / "frames"
@@ -47,6 +63,73 @@ FIRST = Turn(observed_seq=1, now_ms=1_700_000_000_000, inputs=(), end=Wait(kind=
 SECOND = Turn(observed_seq=3, now_ms=1_700_000_000_250, inputs=(SIGNAL,), end=Wait(kind=WaitKind.RECEIVE, name=None))
 LIVE = Turn(observed_seq=70_000, now_ms=1_700_000_100_000, inputs=(SIGNAL, SIGNAL), end=None)
 PART = PartOfTurn(observed_seq=70_000, now_ms=1_700_000_100_000, inputs=(SIGNAL,))
+
+RESULTS = (
+    TimerFired(timer=4),
+    ActivityCompleted(activity=3, attempt=2, result=json_payload(b'{"n":1}')),
+    ActivityCompleted(activity=5, attempt=1, result=None),
+    ActivityFailed(
+        activity=6,
+        attempt=3,
+        failure=Failure(kind="declined", message="grün", details=json_payload(b"[7]")),
+        retry_at=None,
+    ),
+    ActivityFailed(activity=70_000, attempt=1, failure=Failure(kind="crash", message="boom", details=None), retry_at=None),
+    ActivityTimedOut(activity=7, attempt=1, timeout=TimeoutKind.SCHEDULE_TO_START, retry_at=None),
+    ActivityTimedOut(activity=8, attempt=1, timeout=TimeoutKind.START_TO_CLOSE, retry_at=None),
+    ActivityTimedOut(activity=9, attempt=1, timeout=TimeoutKind.SCHEDULE_TO_CLOSE, retry_at=None),
+    ActivityTimedOut(activity=10, attempt=1, timeout=TimeoutKind.HEARTBEAT, retry_at=None),
+)
+BUSY = Turn(
+    observed_seq=9,
+    now_ms=1_700_000_000_900,
+    inputs=(TimerFired(timer=1),),
+    end=Wait(kind=WaitKind.RESULT, name="2 of 2 results"),
+    commands=(
+        TimerStarted(timer=2, fire_at=1_700_000_001_000, turn=None),
+        TimerCancelled(timer=2, turn=None),
+        ActivityScheduled(
+            activity=3,
+            activity_type="grün",
+            queue="default",
+            input=json_payload(b"1"),
+            retry=DEFAULT_RETRY,
+            timeouts=DEFAULT_TIMEOUTS,
+            turn=None,
+        ),
+        ActivityCancelled(activity=3, turn=None),
+    ),
+)
+REQUESTS = (
+    StartTimer(timer=1, delay_ms=86_400_000),
+    CancelTimer(timer=1),
+    ScheduleActivity(
+        activity=2,
+        activity_type="grün",
+        queue="default",
+        input=json_payload(b'{"n":1}'),
+        retry=DEFAULT_RETRY,
+        timeouts=DEFAULT_TIMEOUTS,
+    ),
+    ScheduleActivity(
+        activity=3,
+        activity_type="charge",
+        queue="fast",
+        input=json_payload(b"null"),
+        retry=RetryPolicy(
+            attempts=3,
+            backoff=Backoff.LINEAR,
+            initial_ms=10,
+            max_ms=100,
+            jitter_percent=0,
+            non_retryable=("declined", "grün"),
+        ),
+        timeouts=ActivityTimeouts(
+            schedule_to_start_ms=1, start_to_close_ms=2_000, schedule_to_close_ms=70_000, heartbeat_ms=500
+        ),
+    ),
+    CancelActivity(activity=3),
+)
 
 TO_VM: list[tuple[str, ToVm]] = [
     ("load", Load(request=7, modules=(("order", b"FOR1\x00"), ("order@lines", b"")), more=False)),
@@ -70,16 +153,22 @@ TO_VM: list[tuple[str, ToVm]] = [
             more=False,
         ),
     ),
+    ("deliver_results", Deliver(activation=1, observed_seq=99, now_ms=1_700_000_000_000, inputs=RESULTS, more=True)),
+    ("history_commands", History(activation=1, turns=(BUSY,), more=False)),
     ("ping", Ping(request=0)),
     ("query", Query(activation=1, query=300, name="grün", arguments=b'{"n":1}')),
 ]
 
 FROM_VM: list[tuple[str, FromVm]] = [
-    ("ready", Ready(protocol=2, otp_release="25")),
+    ("ready", Ready(protocol=3, otp_release="25")),
     ("answer_ok", Answer(request=300, ok=True, value=["25", True, ["order:run/1 calls erlang:now/0"]])),
     ("answer_error", Answer(request=7, ok=False, value="the module order does not load: badfile")),
     ("waiting_signal", Waiting(activation=1, observed_seq=3, kind=WaitKind.SIGNAL, name="grün")),
     ("waiting_receive", Waiting(activation=1, observed_seq=3, kind=WaitKind.RECEIVE, name=None)),
+    (
+        "waiting_result",
+        Waiting(activation=1, observed_seq=3, kind=WaitKind.RESULT, name="activity 2", requests=REQUESTS),
+    ),
     ("completed", Completed(activation=65_536, observed_seq=70_000, json=b'{"total":1.5}')),
     ("failed", Failed(activation=1, observed_seq=3, kind="error", message="no stock", details=b'"no stock"')),
     ("failed_limit", Failed(activation=1, observed_seq=3, kind="limit", message="heap", details=None)),
@@ -138,7 +227,15 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
         FrameReader().feed((limits.FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("body", [b"\x91\x92\x42\x01", b"\x91\x91\x00", b"\x91", b"\xc1", b"\x91\x94\x42\x01\x01\xa3bad\xc0"])
+BAD_WAITS = [
+    msgpack.packb([[66, 1, 1, "bad", None, []]]),
+    msgpack.packb([[66, 1, 1, "receive", None]]),
+    msgpack.packb([[66, 1, 1, "receive", None, [["nap", 1]]]]),
+    msgpack.packb([[66, 1, 1, "receive", None, [["timer"]]]]),
+]
+
+
+@pytest.mark.parametrize("body", [b"\x91\x92\x42\x01", b"\x91\x91\x00", b"\x91", b"\xc1", *BAD_WAITS])
 def test_a_frame_that_makes_no_sense_is_refused(body: bytes) -> None:
     with pytest.raises(BadRecord):
         FrameReader().feed(len(body).to_bytes(4, "big") + body)

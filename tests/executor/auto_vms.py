@@ -19,6 +19,11 @@ class AutoVms:
     taker: TurnTaker
     twin: VmTwin = field(default_factory=lambda: VmTwin(CODE))
 
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """See `residents.Vms`."""
+        del namespace, version
+        return None
+
     def warm(self, namespace: Namespace, version: Version) -> None:
         """See `residents.Vms`."""
         self.twin.warm(namespace, version)

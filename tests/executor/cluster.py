@@ -15,8 +15,8 @@ from aion_common.records.commands import CatalogMarker, Command
 from aion_common.records.events import HistoryRecord
 from aion_common.records.replies import Answer, Reply
 from aion_common.wire import decode, encode
-from aion_executor.shell.commands import CommandReader
 from aion_executor.shell.executor import Executor
+from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.store.api import Tables
 from aion_executor.store.memory import MemoryTables
@@ -65,18 +65,19 @@ class Cluster:
     async def executor(self, member: str, disk: MemoryDisk) -> AsyncIterator[Executor]:
         """A running executor; leaving the block is its sudden end, as far as the log can tell."""
         sender = await self.log.sender()
-        commands = CommandReader(self.log, self.topics)
+        inputs = Inputs(self.log, self.topics, self.partitions)
+        await inputs.queues.look()
         executor = Executor(
             claimant=self.claimant(member, disk),
             address=f"{member}:1",
             session_ms=1_500,
             sender=sender,
             connect=AutoVms,
-            commands=commands,
+            inputs=inputs,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(commands.run()), tasks.create_task(executor.run())]
+                running = [tasks.create_task(inputs.run()), tasks.create_task(executor.run())]
                 yield executor
                 for task in running:
                     task.cancel()

@@ -24,7 +24,7 @@ DEFAULT = Namespace("default")
 W1 = WorkflowId("w1")
 V1 = Version("1" * 64)
 V2 = Version("2" * 64)
-TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails", "tidies"))
+TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails", "tidies", "sleeps", "calls", "races"))
 
 FACTS = Facts(
     now_ms=1_000,
@@ -35,6 +35,9 @@ FACTS = Facts(
     number=0,
     cancel_grace_ms=500,
     parked_starts_max=3,
+    decision_bytes_max=800_000,
+    waits_max=100,
+    queues=frozenset({"default"}),
 )
 
 
@@ -46,7 +49,7 @@ def package(*, wakes_itself: bool = False) -> PackageRef:
         last_offset=0,
         chunks=1,
         archive_bytes=1,
-        archive_digest="d",
+        archive_digest="d" * 64,
         wakes_itself=wakes_itself,
     )
 

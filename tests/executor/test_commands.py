@@ -9,16 +9,17 @@ import pytest
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Write
+from aion_common.kafka.api import LogRecord, OffsetOutOfRange, Reader, Write
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import COMMAND_BYTES_MAX, DEAD_LETTER_BYTES_MAX, NAME_BYTES_MAX
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
 from aion_executor.core.inputs import UnreadableInput
-from aion_executor.shell import commands
-from aion_executor.shell.commands import CommandReader, parse
+from aion_executor.shell import reading
+from aion_executor.shell.commands import command_reader, parse
 from aion_executor.shell.partition_loop import FromLog
+from aion_executor.shell.reading import InputReader
 from executor.given import start
 from support import eventually
 
@@ -38,9 +39,9 @@ class Loop:
 
     def offer(self, inputs: Sequence[FromLog]) -> int:
         self.offsets.extend(given.offset for given in inputs)
-        return self.commands_waiting()
+        return self.waiting()
 
-    def commands_waiting(self) -> int:
+    def waiting(self) -> int:
         return len(self.offsets) - self.decided
 
     def backlog_offered(self) -> None:
@@ -55,7 +56,7 @@ class Bench:
     """A log with commands, and a reader of them."""
 
     log: MemoryLog
-    reader: CommandReader
+    reader: InputReader
 
     async def write(self, partition: int, *values: bytes) -> None:
         sender = await self.log.sender()
@@ -67,7 +68,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     log = MemoryLog(MemoryCluster(SystemClock()))
     await log.create_topics(wanted(TOPICS, partitions=2, replication=1, insync_min=1))
-    yield Bench(log, CommandReader(log, TOPICS))
+    yield Bench(log, command_reader(log, TOPICS, 2))
     await log.close()
 
 
@@ -85,7 +86,7 @@ def learning_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[asyncio.Eve
         begun.set()
         await may_end.wait()
 
-    monkeypatch.setattr(commands, "learn_published", learn)
+    monkeypatch.setattr(reading, "learn_published", learn)
     yield begun, may_end
 
 
@@ -146,8 +147,8 @@ async def test_partition_that_goes_away_while_another_is_parsed_harms_nobody(
 
 
 async def test_loop_that_does_not_keep_up_is_not_offered_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "COMMANDS_WAITING_MAX", 10)
-    monkeypatch.setattr(commands, "READ_RECORDS_MAX", 4)
+    monkeypatch.setattr(reading, "INPUTS_WAITING_MAX", 10)
+    monkeypatch.setattr(reading, "READ_RECORDS_MAX", 4)
     slow, quick = Loop(), Loop()
     await bench.write(0, *some(40))
     bench.reader.attach(0, slow, 0)
@@ -187,7 +188,7 @@ async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
         if tries == 1:
             raise Unavailable("no leader")
 
-    monkeypatch.setattr(commands, "learn_published", learn)
+    monkeypatch.setattr(reading, "learn_published", learn)
     loop = Loop()
     await bench.write(0, encode(start("a", "park")), UNKNOWN, encode(start("b", "park")))
     bench.reader.attach(0, loop, 0)
@@ -199,8 +200,31 @@ async def test_commands_behind_one_that_could_not_be_parsed_yet_are_read_again(
     assert loop.offsets == [0, 1, 2, 3]
 
 
+async def test_schemas_are_read_once_however_many_records_name_schemas_of_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop()
+    sender = await bench.log.sender()
+    await sender.send(TOPICS.schemas, 0, [(b"k", b"{}")])
+    await sender.close()
+    await bench.write(0, *[UNKNOWN] * 20)
+    opened: list[str] = []
+    reader_of = bench.log.reader
+
+    async def reader(topic: str) -> Reader:
+        opened.append(topic)
+        return await reader_of(topic)
+
+    monkeypatch.setattr(bench.log, "reader", reader)
+    bench.reader.attach(0, loop, 0)
+    running = asyncio.create_task(bench.reader.run())
+    await eventually(lambda: len(loop.offsets) == 20)
+    running.cancel()
+    assert opened == [TOPICS.commands, TOPICS.schemas]
+
+
 async def test_backlog_is_told_when_all_of_it_was_offered_and_not_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "READ_RECORDS_MAX", 1)
+    monkeypatch.setattr(reading, "READ_RECORDS_MAX", 1)
     loop = Loop()
     await bench.write(0, *some(3))
     producer = await bench.log.transactional_producer("catalog")
@@ -226,7 +250,7 @@ async def test_empty_backlog_is_told_too(bench: Bench) -> None:
 
 def test_dead_letter_of_a_large_record_is_cut_and_says_so() -> None:
     content = bytes(COMMAND_BYTES_MAX + 1)
-    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content))
+    read = parse(LogRecord(offset=0, timestamp_ms=0, key=b"k" * 1_000, value=content), 0, 1)
     assert isinstance(read, UnreadableInput)
     assert (len(read.value or b""), read.value_bytes) == (DEAD_LETTER_BYTES_MAX, len(content))
     assert len(read.key or b"") == NAME_BYTES_MAX

@@ -11,16 +11,16 @@ from msgspec import structs
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Fenced, Unavailable
-from aion_common.ids import RunId, WorkflowId, workflow_key
+from aion_common.ids import NO_RUN, RunId, WorkflowId, workflow_key
 from aion_common.kafka.api import Appended, FencedAppender, KeyValue, ProducerIdentity
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import Topics, wanted
-from aion_common.records.events import OwnerEpoch, Progress, RunCompleted, RunStarted
+from aion_common.records.events import OwnerEpoch, Progress, RunCompleted, RunStarted, SignalReceived
 from aion_common.records.replies import StartAccepted
 from aion_common.testing.memory_cluster import Fault, MemoryCluster, StillClock
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode
-from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.restore import Restore
 from aion_executor.shell import ownership
 from aion_executor.shell.ownership import Claimant, ClockSkew, Stores, take_over
@@ -97,6 +97,52 @@ async def test_void_record_is_passed_over(cluster: Cluster, memory: MemoryCluste
     assert owned.restored.store.run(zombie.run_id) is None
     assert owned.restored.store.run(records[0].run_id) is not None
     await owned.close()
+
+
+async def test_records_that_no_owner_can_have_written_there_are_passed_over(cluster: Cluster) -> None:
+    """Copies of what stands before, records of other runs and partitions, schemas of nobody."""
+    disk = MemoryDisk()
+    async with cluster.executor("m", disk) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1), start("c1", "park"), signal("c2", "s"))
+        await cluster.answer("c2")
+        await cluster.send(routed(V2, 2), signal("c3", "s"))
+        await cluster.answer("c3")
+    partition = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
+    records = [record for record in await cluster.history(partition) if not isinstance(record.event, OwnerEpoch)]
+    stranger = [
+        structs.replace(record, run_id=RunId("f" * 32)) for record in records if isinstance(record.event, SignalReceived)
+    ]
+    no_run = [structs.replace(records[-1], run_id=RunId("x")), structs.replace(stranger[0], run_id=NO_RUN)]
+    unknown = b"\xc3\x01nobodys!"
+    sender = await cluster.log.sender()
+    copies = [encode(record) for record in (*records[:-1], *stranger, *no_run)]
+    await sender.send(cluster.topics.history, partition, [(b"k", value) for value in (unknown, *copies, unknown)])
+    await sender.close()
+    for number, store in enumerate((disk, MemoryDisk())):
+        async with cluster.executor("n", store) as executor:
+            await cluster.owned(executor)
+            loop = executor.owned()[partition].loop
+            assert loop.store.run(RunId("f" * 32)) is None
+            assert set(loop.partition.routes.values()) == {V2}
+            await cluster.send(signal(f"more-{number}", "s"))
+            await cluster.answer(f"more-{number}")
+
+
+async def test_history_with_a_hole_is_not_folded_on(cluster: Cluster) -> None:
+    async with cluster.executor("m", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1), start("c1", "park"))
+        await cluster.answer("c1")
+    partition = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
+    newest = (await cluster.history(partition))[-1]
+    started = next(record for record in await cluster.history(partition) if isinstance(record.event, RunStarted))
+    hole = structs.replace(started, seq=9, owner_epoch=newest.owner_epoch, event=SignalReceived(name="s", payload=None))
+    sender = await cluster.log.sender()
+    await sender.send(cluster.topics.history, partition, [(b"k", encode(hole))])
+    await sender.close()
+    with pytest.raises(AssertionError, match="no gap"):
+        await take_over(cluster.claimant("n", MemoryDisk()), partition)
 
 
 async def test_store_of_another_log_is_rebuilt(cluster: Cluster) -> None:

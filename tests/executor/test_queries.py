@@ -12,6 +12,7 @@ from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_executor.shell.ownership import take_over
 from aion_executor.shell.partition import OwnedPartition
+from aion_executor.shell.queues import Queues
 from executor.auto_vms import AutoVms
 from executor.cluster import Cluster, MemoryDisk
 from executor.given import DEFAULT, V1, W1, command_at, marker_at, routed, signal, start, terminate
@@ -69,6 +70,7 @@ async def test_answer_waits_for_the_turn_that_it_may_show_and_a_closed_run_for_i
         clock=SystemClock(),
         restored=owned.restored,
         connect=AutoVms,
+        queues=Queues(log, topics),
     )
     owning = asyncio.create_task(alive.run())
     alive.offer([marker_at(0, routed(V1, 1)), command_at(1, STARTED)])

@@ -75,7 +75,7 @@ async def test_old_commands_that_are_not_decided_stay(cluster: Cluster, calendar
         await cluster.send(routed(V1, 1))
         alive = executor.owned()[0]
         await eventually(lambda: alive.loop.partition.route_epoch == 1)
-        executor.commands.detach(0)
+        executor.inputs.commands.detach(0)
         await cluster.send(start("c1", "at_once"), start("c2", "at_once"))
         calendar.ahead_ms = INPUTS_KEPT_MS + 1_000
         await executor.trim()

@@ -1,44 +1,57 @@
 """A twin of the VM pool: workflows are Python generators, and nothing happens until the test says `pump`.
 
-A workflow yields how it waits, `("signal", name)` or `("receive", None)`, is sent the matching `(name, payload bytes)`, and
-returns its result as JSON bytes or raises. A request to cancel is thrown into a wait for a signal. Replay goes turn by turn
+A workflow yields how it waits, `("signal", name)`, `("result", number of a timer or activity)` or `("receive", None)`, is sent
+the matching `(name, payload bytes)`, and returns its result as JSON bytes or raises. It also yields what it asks for
+(`Request`), and is resumed at once. A request to cancel is thrown into a wait of the first two kinds. Replay goes turn by turn
 over the recorded history, as the Erlang host does.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from aion_beam.frames import QueryAnswer
+from aion_beam.replay import is_input
 from aion_common.ids import Namespace, Version
-from aion_common.records.common import json_payload
+from aion_common.records.common import ActivityTimeouts, Backoff, RetryPolicy, json_payload
 from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ActivityTimedOut,
+    Event,
     Failure,
     HistoryRecord,
     RunCancelRequested,
     RunStarted,
     SignalReceived,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
+    TurnCommand,
     TurnEnded,
     WaitKind,
 )
+from aion_common.turns import CancelActivity, CancelTimer, Request, ScheduleActivity, StartTimer
 from aion_executor.core.inputs import Blocks, Cancels, Completes, Fails, Outcome, Waits
 from aion_executor.core.run import Run
 from aion_executor.shell.residents import TurnEnd
 
-INPUTS = RunStarted | SignalReceived | RunCancelRequested
-
 Wait = tuple[str, str | None]
 Signal = tuple[str, bytes | None]
-Workflow = Callable[[Run], Generator[Wait, Signal, bytes]]
+Body = Generator[Wait | Request, Signal, bytes]
+Workflow = Callable[[Run], Body]
 
 
-def park(run: Run) -> Generator[Wait, Signal, bytes]:
+def park(run: Run) -> Body:
     """`receive _Any -> N end`, where N is the first digit of the version."""
     yield ("receive", None)
     return run.version[0].encode()
 
 
-def two_signals(run: Run) -> Generator[Wait, Signal, bytes]:
+def two_signals(run: Run) -> Body:
     """Waits for `a`, then for `b`; returns both payloads."""
     del run
     _, first = yield ("signal", "a")
@@ -46,19 +59,19 @@ def two_signals(run: Run) -> Generator[Wait, Signal, bytes]:
     return b"[" + (first or b"null") + b"," + (second or b"null") + b"]"
 
 
-def at_once(run: Run) -> Generator[Wait, Signal, bytes]:
+def at_once(run: Run) -> Body:
     """Completes in its first turn."""
     return run.version[0].encode()
     yield
 
 
-def fails(run: Run) -> Generator[Wait, Signal, bytes]:
+def fails(run: Run) -> Body:
     """Fails in its first turn."""
     raise ValueError(run.workflow_type)
     yield
 
 
-def tidies(run: Run) -> Generator[Wait, Signal, bytes]:
+def tidies(run: Run) -> Body:
     """Waits for `a`; when asked to cancel, for `tidied`."""
     del run
     try:
@@ -66,6 +79,59 @@ def tidies(run: Run) -> Generator[Wait, Signal, bytes]:
     except AskedToCancel:
         _, payload = yield ("signal", "tidied")
     return payload or b"null"
+
+
+def sleeps(run: Run) -> Body:
+    """Waits a second; a signal `a` does not wake it."""
+    del run
+    yield StartTimer(timer=1, delay_ms=1_000)
+    yield ("result", "1")
+    return b"1"
+
+
+def calls(run: Run) -> Body:
+    """Calls `step` twice, one after the other; returns both results."""
+    del run
+    results = []
+    for number in (1, 2):
+        yield activity(number)
+        _, result = yield ("result", str(number))
+        results.append(result or b"null")
+    return b"[" + b",".join(results) + b"]"
+
+
+def races(run: Run) -> Body:
+    """Calls `step` and gives up on it after a second, or when it is asked to cancel."""
+    del run
+    yield activity(1)
+    yield StartTimer(timer=2, delay_ms=1_000)
+    try:
+        name, result = yield ("result", "1 2")
+    except AskedToCancel:
+        yield CancelActivity(activity=1)
+        yield ("signal", "tidied")
+        raise
+    yield CancelTimer(timer=2) if name == "1" else CancelActivity(activity=1)
+    yield ("signal", "tidied")
+    return result or b"null"
+
+
+def activity(number: int) -> ScheduleActivity:
+    """A call with every time-out and three attempts."""
+    retry = RetryPolicy(
+        attempts=3, backoff=Backoff.EXPONENTIAL, initial_ms=100, max_ms=1_000, jitter_percent=10, non_retryable=("broken",)
+    )
+    timeouts = ActivityTimeouts(
+        schedule_to_start_ms=60_000, start_to_close_ms=2_000, schedule_to_close_ms=120_000, heartbeat_ms=500
+    )
+    return ScheduleActivity(
+        activity=number,
+        activity_type="step",
+        queue="default",
+        input=json_payload(str(number).encode()),
+        retry=retry,
+        timeouts=timeouts,
+    )
 
 
 class AskedToCancel(Exception):
@@ -82,6 +148,9 @@ CODE: dict[str, Workflow] = {
     "at_once": at_once,
     "fails": fails,
     "tidies": tidies,
+    "sleeps": sleeps,
+    "calls": calls,
+    "races": races,
 }
 
 
@@ -89,20 +158,23 @@ CODE: dict[str, Workflow] = {
 class Process:
     """A run inside the twin."""
 
-    body: Generator[Wait, Signal, bytes]
+    body: Body
     mailbox: deque[Signal | AskedToCancel] = field(default_factory=deque)
     waits: Wait | None = None
     began: bool = False
     given: int = 0
+    requests: list[Request] = field(default_factory=list)
+    """Of the present turn."""
 
     def go_on(self) -> Outcome:
         """Run until it waits with nothing fitting in the mailbox, or ends."""
         try:
             if not self.began:
                 self.began = True
-                self.waits = next(self.body)
+                self.waits = self._waiting(next(self.body))
             while self.waits is not None and (given := self._take(self.waits)) is not None:
-                self.waits = self.body.throw(given) if isinstance(given, AskedToCancel) else self.body.send(given)
+                thrown = isinstance(given, AskedToCancel)
+                self.waits = self._waiting(self.body.throw(given) if thrown else self.body.send(given))  # type: ignore[arg-type]
         except StopIteration as end:
             return Completes(result=json_payload(end.value))
         except AskedToCancel as request:
@@ -112,6 +184,12 @@ class Process:
         assert self.waits is not None, "a process that did not end waits"
         kind, name = self.waits
         return Waits(wait=WaitKind(kind), name=name)
+
+    def _waiting(self, said: Wait | Request) -> Wait:
+        while not isinstance(said, tuple):
+            self.requests.append(said)
+            said = next(self.body)
+        return said
 
     def _take(self, wait: Wait) -> Signal | AskedToCancel | None:
         for given in self.mailbox:
@@ -125,7 +203,9 @@ def _ends(given: Signal | AskedToCancel, wait: Wait) -> bool:
     """Whether what was given ends the wait: no plain `receive` sees a request to cancel."""
     if isinstance(given, AskedToCancel):
         return wait[0] != "receive"
-    return wait[0] == "receive" or given[0] == wait[1]
+    if wait[0] == "result":
+        return given[0] in (wait[1] or "").split()
+    return not given[0].isdigit() if wait[0] == "receive" else given[0] == wait[1]
 
 
 @dataclass(slots=True)
@@ -139,6 +219,11 @@ class VmTwin:
     alone: set[int] = field(default_factory=set)
     warmed: list[Version] = field(default_factory=list)
     unloaded: list[Version] = field(default_factory=list)
+
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """See `residents.Vms`."""
+        del namespace, version
+        return None
 
     def warm(self, namespace: Namespace, version: Version) -> None:
         """Remember it."""
@@ -161,13 +246,19 @@ class VmTwin:
         activation = self.starts
         process = Process(self.code[run.workflow_type](run))
         self.processes[activation] = process
-        inputs = deque(record for record in records if isinstance(record.event, INPUTS))
+        inputs = deque(record for record in records if isinstance(record.event, RunStarted) or is_input(record.event))
+        commands: list[TurnCommand] = []
         for record in records:
-            if isinstance(record.event, TurnEnded):
-                while inputs and inputs[0].seq <= record.event.observed_seq:
+            if isinstance(record.event, TurnCommand):
+                commands.append(record.event)
+            if (ended := end_in(record.event)) is not None:
+                while inputs and inputs[0].seq <= ended.observed_seq:
                     _give(process, inputs.popleft())
-                replayed, recorded = process.go_on(), Waits(wait=record.event.wait, name=record.event.name)
-                if replayed != recorded:
+                process.requests.clear()
+                replayed, recorded = process.go_on(), Waits(wait=ended.wait, name=ended.name)
+                asked = [asked_for(command) for command in commands]
+                commands.clear()
+                if replayed != recorded or asked != [asked_for(request) for request in process.requests]:
                     blocks = Blocks(expected=str(recorded), found=str(replayed))
                     self.ready.append((activation, TurnEnd(observed_seq=0, outcome=blocks)))
                     return activation
@@ -176,7 +267,7 @@ class VmTwin:
             return activation
         for record in inputs:
             _give(process, record)
-        self.ready.append((activation, TurnEnd(observed_seq=process.given, outcome=process.go_on())))
+        self.ready.append((activation, turn_of(process)))
         return activation
 
     def start_alone(self, run: Run, records: Sequence[HistoryRecord]) -> int:
@@ -190,7 +281,7 @@ class VmTwin:
         process = self.processes[activation]
         for record in records:
             _give(process, record)
-        self.ready.append((activation, TurnEnd(observed_seq=process.given, outcome=process.go_on())))
+        self.ready.append((activation, turn_of(process)))
 
     def kill(self, activation: int) -> None:
         """Forget it and what it would have reported."""
@@ -211,6 +302,34 @@ class VmTwin:
         return gone
 
 
+def turn_of(process: Process) -> TurnEnd:
+    """The live turn that begins with what the process was given."""
+    process.requests.clear()
+    outcome = process.go_on()
+    requests = tuple(process.requests) if isinstance(outcome, Waits) else ()
+    return TurnEnd(observed_seq=process.given, outcome=outcome, requests=requests)
+
+
+def end_in(event: Event) -> TurnEnded | None:
+    """The end of a turn that waits, wherever it stands."""
+    return event if isinstance(event, TurnEnded) else event.turn if isinstance(event, TurnCommand) else None
+
+
+def asked_for(asked: TurnCommand | Request) -> tuple[str, int]:
+    """What a replay compares."""
+    match asked:
+        case TimerStarted(timer=number) | StartTimer(timer=number):
+            return "timer", number
+        case TimerCancelled(timer=number) | CancelTimer(timer=number):
+            return "cancel timer", number
+        case ActivityScheduled(activity=number) | ScheduleActivity(activity=number):
+            return "activity", number
+        case ActivityCancelled(activity=number) | CancelActivity(activity=number):
+            return "cancel activity", number
+        case _:
+            assert_never(asked)
+
+
 def _give(process: Process, record: HistoryRecord) -> None:
     process.given = record.seq
     if isinstance(record.event, SignalReceived):
@@ -218,3 +337,8 @@ def _give(process: Process, record: HistoryRecord) -> None:
         process.mailbox.append((record.event.name, None if payload is None else payload.data))
     if isinstance(record.event, RunCancelRequested):
         process.mailbox.append(AskedToCancel(record.event.reason))
+    match record.event:
+        case TimerFired(timer=number) | ActivityFailed(activity=number) | ActivityTimedOut(activity=number):
+            process.mailbox.append((str(number), None))
+        case ActivityCompleted(activity=number, result=result):
+            process.mailbox.append((str(number), None if result is None else result.data))

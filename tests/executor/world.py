@@ -11,12 +11,12 @@ from aion_common.ids import Namespace, RunId, WorkflowId
 from aion_common.kafka.api import LogRecord
 from aion_common.records.commands import CatalogMarker, Command
 from aion_common.records.events import HistoryRecord, OwnerEpoch
-from aion_common.records.replies import Answer
+from aion_common.records.replies import Answer, Reply
+from aion_common.records.tasks import CancelTasks, ReportBody, Task, TaskReport
 from aion_common.wire import decode
-from aion_executor.changes import REPLIES
-from aion_executor.core.inputs import UnreadableInput
+from aion_executor.core.inputs import ResultInput, UnreadableInput
 from aion_executor.core.run import Run
-from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.restore import Restore, begin_restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.residents import Residents
@@ -32,13 +32,18 @@ Wish = Command | CatalogMarker | None
 
 @dataclass(slots=True)
 class World:
-    """`history` and `commands` are the topics; `replies` and dead `letters` are what left, repeats included."""
+    """`history`, `commands` and `results` are topics; `replies`, dead `letters`, `tasks` and `cancels` are what left, repeats
+    included."""
 
     tables: Tables = field(default_factory=MemoryTables)
     history: list[bytes] = field(default_factory=list)
     commands: list[FromLog] = field(default_factory=list)
     replies: list[tuple[str, Answer]] = field(default_factory=list)
     letters: list[OwedSend] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    cancels: list[CancelTasks] = field(default_factory=list)
+    results: list[ResultInput] = field(default_factory=list)
+    queues: set[str] = field(default_factory=lambda: {"default"})
     now_ms: int = 1_000
     vms: VmTwin = field(default_factory=lambda: VmTwin(CODE))
     loop: PartitionLoop = field(init=False)
@@ -62,14 +67,16 @@ class World:
             next_offset=restored.next_offset,
             on_written=lambda _: None,
             sent_through=restored.partition.sent_through,
+            queues=self.queues,
         )
         self.owed = [Owed(sends=sends, through=offset) for offset, sends in restored.store.outbox()]
         self.loop.wake_owed()
         self.loop.offer(self.commands[restored.partition.commands_next :])
+        self.loop.offer_results(self.results[restored.partition.results_next :])
 
     def restore(self, store: Store) -> Restore:
         """A store brought up to the end of the history."""
-        restored = begin_restore(store)
+        restored = begin_restore(store, 0)
         assert restored is not None
         restored.fold(self._read_from(restored.next_offset))
         return restored
@@ -101,7 +108,7 @@ class World:
             case CatalogMarker():
                 return marker_at(offset, wish)
             case None:
-                return UnreadableInput(offset=offset, reason="garbage", key=b"k", value=b"garbage", value_bytes=7)
+                return garbage_at(offset)
 
     def pump(self) -> None:
         """Hand what VMs have reported to the loop."""
@@ -120,14 +127,36 @@ class World:
         """Let owed replies leave."""
         for owed in self.owed:
             for send in owed.sends:
-                if send.topic != REPLIES:
-                    self.letters.append(send)
-                    continue
-                assert send.value is not None, "a reply has a value"
-                reply = decode(send.value)
-                self.replies.append((reply.command_id, reply.answer))
+                self._sent(send)
             self.loop.sent(owed, self.now_ms)
         self.owed.clear()
+
+    def _sent(self, send: OwedSend) -> None:
+        message = None if send.topic == "deadletter" else decode(send.value)
+        match message:
+            case Reply(command_id=command_id, answer=answer):
+                self.replies.append((command_id, answer))
+            case Task():
+                self.tasks.append(message)
+            case CancelTasks():
+                self.cancels.append(message)
+            case _:
+                self.letters.append(send)
+
+    def report(self, task: Task, body: ReportBody) -> None:
+        """A worker tells something about a task."""
+        report = TaskReport(
+            namespace=task.namespace,
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            activity=task.activity,
+            attempt=task.attempt,
+            worker="w",
+            body=body,
+        )
+        given = ResultInput(offset=len(self.results), report=report)
+        self.results.append(given)
+        self.loop.offer_results([given])
 
     def run(self) -> None:
         """Step until nothing is left to do but the watermark, which needs time to pass."""
@@ -178,3 +207,8 @@ class World:
         """The history, one record a line: offset, seq, event."""
         lines = [f"{offset:4} {record.seq:3} {record.event}" for offset, record in enumerate(self.records())]
         return "\n".join(["offset seq event", *lines[-30:]])
+
+
+def garbage_at(offset: int) -> UnreadableInput:
+    """A record of `aion.commands` that is none."""
+    return UnreadableInput(topic="commands", offset=offset, reason="garbage", key=b"k", value=b"garbage", value_bytes=7)

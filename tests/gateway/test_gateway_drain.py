@@ -1,6 +1,8 @@
 """Draining: new work is refused and nothing of it is sent; everything else goes on; the process ends when it lasted."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -10,6 +12,7 @@ from aion_common.http_server import listening
 from aion_gateway.app import serve_until_drained
 from gateway.scripted import ROUTED
 from gateway.world import TOPICS, World, world
+from support import eventually
 
 START = {"workflow_type": "order", "workflow_id": "one"}
 JSON = {"Content-Type": "application/json"}
@@ -100,12 +103,11 @@ async def test_a_drain_with_something_else_in_mind_is_refused(
         assert not w.gateway.drain.is_on
 
 
-async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DRAIN_MS_MIN", 10**9)
+async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed() -> None:
     stop = asyncio.Event()
     async with world() as w, asyncio.TaskGroup() as tasks:
         with listening("127.0.0.1", 0) as (listener, address):
-            serving = tasks.create_task(serve_until_drained(w.gateway, listener, stop))
+            serving = tasks.create_task(serve_until_drained(w.gateway, listener, stop, 10**9))
             async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
                 assert (await http.get("/readyz")).status_code == 200
                 stop.set()
@@ -114,6 +116,41 @@ async def test_when_told_to_stop_new_work_is_refused_before_the_port_is_closed(m
                 assert answer.json()["code"] == "shutting_down"
                 assert (await http.post("/v1/workflows", json=START)).json()["code"] == "shutting_down"
             serving.cancel()
+
+
+@asynccontextmanager
+async def until_stopped(w: World) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
+    """The gateway behind a socket, and what stops it; it has ended, by itself, when the block is left. It drains no time."""
+    stop = asyncio.Event()
+    with listening("127.0.0.1", 0) as (listener, address):
+        async with asyncio.TaskGroup() as serving:
+            serving.create_task(serve_until_drained(w.gateway, listener, stop, 0))
+            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30) as http:
+                yield http, stop
+
+
+async def test_whoever_waits_for_the_end_of_a_run_is_told_at_the_end_of_the_gateway_that_it_is_open() -> None:
+    async with world() as w, until_stopped(w) as (http, stop), asyncio.TaskGroup() as calls:
+        waiting_start = {**START, "wait": "closed", "wait_ms": 60_000}
+        starting = calls.create_task(http.post("/v1/workflows", json=waiting_start))
+        await eventually(lambda: len(w.executors.requests) == 1)
+        reading = calls.create_task(http.get(f"{RUN}/result?wait_ms=60000"))
+        await eventually(lambda: len(w.executors.requests) == 2)
+        stop.set()
+        for call in (starting, reading):
+            answer = await call
+            assert (answer.status_code, answer.json()["status"]) == (202, "running")
+
+
+async def test_whoever_has_no_answer_when_the_gateway_ends_may_repeat_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAST_ANSWERS_MS", 0)
+    async with world() as w, until_stopped(w) as (http, stop), asyncio.TaskGroup() as calls:
+        w.executor.replies_dropped = 1
+        waiting = calls.create_task(http.post("/v1/workflows", json=START, headers={"Idempotency-Key": "key"}))
+        await w.executor.has_taken.wait()
+        stop.set()
+        answer = await waiting
+        assert (answer.status_code, answer.json()["code"], answer.json()["idempotency_key"]) == (503, "unavailable", "key")
 
 
 async def test_a_stop_after_a_drain_that_lasted_does_not_wait_again() -> None:

@@ -100,7 +100,7 @@ async def test_the_newest_owner_epoch_wins_whatever_the_order() -> None:
         assert (await w.http.get(DESCRIBE)).json()["answered_by"] == "executor-2"
 
 
-@pytest.mark.parametrize("old_owner", ["says wrong_owner", "is dead", "is restoring"])
+@pytest.mark.parametrize("old_owner", ["says wrong_owner", "is dead", "is restoring", "has no address"])
 async def test_a_read_finds_the_new_owner(old_owner: str) -> None:
     async def restoring(_request: httpx.Request) -> httpx.Response:
         return httpx.Response(503)
@@ -112,6 +112,9 @@ async def test_a_read_finds_the_new_owner(old_owner: str) -> None:
             del w.executors.listening["executor-1:1000"]
         if old_owner == "is restoring":
             w.executors.listening["executor-1:1000"] = restoring
+        if old_owner == "has no address":
+            await w.announce(w.partition_of("one"), 15, "executor-3", "xn--a:1")
+            assert (await w.http.get("/readyz")).status_code == 503
         reading = calls.create_task(w.http.get(DESCRIBE))
         second_owner(w, 20)
         await w.announce(w.partition_of("one"), 20, "executor-2", SECOND)

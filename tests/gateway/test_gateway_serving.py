@@ -1,6 +1,7 @@
 """The gateway on a real socket: stopping lets running requests finish, a port that is taken is said clearly."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -149,6 +150,29 @@ async def test_a_head_without_end_is_given_up(begin: bytes, endless: bytes) -> N
             pass
         finally:
             writer.close()
+        assert sent < 64 * limits.MIB
+        del reader
+        assert (await http.get("/healthz")).json() == {"alive": True}
+
+
+@pytest.mark.parametrize(
+    ("framing", "endless"),
+    [
+        (b"Transfer-Encoding: chunked", b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+        (b"Content-Length: 1099511627776", b"x" * 65_536),
+    ],
+)
+async def test_a_body_that_goes_on_behind_its_answer_is_cut_off(framing: bytes, endless: bytes) -> None:
+    async with world() as w, serving_on_a_socket(w, asyncio.Event()) as http:
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(b"POST /v1/workflows HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + framing + b"\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * limits.MIB:
+                writer.write(endless)
+                await writer.drain()
+                sent += len(endless)
+        writer.close()
         assert sent < 64 * limits.MIB
         del reader
         assert (await http.get("/healthz")).json() == {"alive": True}

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
+_INGRESS = "services/gateway/aion_gateway/ingress/"
+_KAFKA = "libs/aion_common/aion_common/kafka/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +164,91 @@ MUTANTS = (
         before="record.recorded_at + event.run_timeout_ms",
         after="record.recorded_at + event.run_timeout_ms - 1",
         tests=("core/test_endings.py",),
+    ),
+    Mutant(
+        name="ingress: forwarded before it is committed",
+        file=_INGRESS + "bridge.py",
+        before="            await self._send(sender, read)\n            await self._advance(reader, membership)",
+        after="            await self._advance(reader, membership)\n            await self._send(sender, read)",
+        tests=("gateway/test_ingress_bridge.py",),
+    ),
+    Mutant(
+        name="ingress: a batch that was not acknowledged is forwarded again",
+        file=_INGRESS + "bridge.py",
+        before="                raise failure",
+        after="                pass",
+        tests=("gateway/test_ingress_bridge.py",),
+    ),
+    Mutant(
+        name="ingress: a partition that came back is taken up where others left it",
+        file=_INGRESS + "bridge.py",
+        before=" | (self._taken_away & self._next.keys())",
+        after="",
+        tests=(
+            "gateway/test_ingress_bridge.py::test_a_partition_that_was_away_for_a_moment_is_taken_up_where_the_others_left_it",
+        ),
+    ),
+    Mutant(
+        name="ingress: a drained gateway leaves",
+        file=_INGRESS + "bridge.py",
+        before="        while not drain.is_on:\n            if await",
+        after="        while True:\n            if await",
+        tests=("gateway/test_ingress_bridge.py::test_a_gateway_forwards_until_it_drains",),
+    ),
+    Mutant(
+        name="ingress: a header name that is not UTF-8 is mended",
+        file="libs/aion_common/aion_common/kafka/reader.py",
+        before="mended(content), aborted",
+        after="content, aborted",
+        tests=("kafka/test_ingress.py::test_a_header_name_that_is_not_utf_8_disturbs_nobody",),
+    ),
+    Mutant(
+        name="ingress: a refused command is a dead letter",
+        file=_EXECUTOR + "processor.py",
+        before="            _tell_refused(batch, command, rejection)\n",
+        after="",
+        tests=("core/test_ingress_refusals.py",),
+    ),
+    Mutant(
+        name="ingress: overloaded is final where nobody hears it",
+        file=_EXECUTOR + "changes.py",
+        before="(is_overloaded and ingress_place_of(command_id) is None)",
+        after="is_overloaded",
+        tests=("core/test_ingress_refusals.py",),
+    ),
+    Mutant(
+        name="brokers: another one confirms the end that a leader tells",
+        file=_KAFKA + "client.py",
+        before="await confirm_leader(self._client, place, leader)",
+        after="pass",
+        tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_about_the_end",),
+    ),
+    Mutant(
+        name="brokers: another one confirms that an offset is not in the log",
+        file=_KAFKA + "reader.py",
+        before="await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)",
+        after="pass",
+        tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_that_an_offset_is_not_in_the_log",),
+    ),
+    Mutant(
+        name="brokers: what comes late from an old leader is dropped",
+        file=_KAFKA + "reader.py",
+        before="assignment == self._assignment and offsets[partition] == self._next[partition]",
+        after="assignment == self._assignment",
+        tests=("kafka/test_late_answers.py::test_what_comes_late_from_an_old_leader_is_dropped",),
+    ),
+    Mutant(
+        name="brokers: an address that hangs does not use up the time of the others",
+        file=_KAFKA + "brokers.py",
+        before="lead_s = limits.KAFKA_LEAD_MS / 1000 if left else None",
+        after="lead_s = None",
+        tests=("kafka/test_several_brokers.py",),
+    ),
+    Mutant(
+        name="brokers: a silent leader is left when it leads no more",
+        file=_KAFKA + "connection.py",
+        before="patience.reschedule(asyncio.get_running_loop().time())",
+        after="pass",
+        tests=("kafka/test_late_answers.py",),
     ),
 )

@@ -8,11 +8,16 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aion_common.ids import WorkflowId
+from aion_common.ids import WorkflowId, ingress_command_id
 from aion_common.limits import CANCEL_GRACE_MS
 from aion_common.records.commands import Command, IdConflict
+from aion_common.records.common import json_payload
 from aion_common.records.events import (
+    DeadLettered,
+    Event,
+    Failure,
     OwnerEpoch,
     Progress,
     RunCancelled,
@@ -23,9 +28,16 @@ from aion_common.records.events import (
     RunTerminated,
     RunTimedOut,
     SignalReceived,
-    TurnEnded,
 )
-from aion_common.records.replies import PinsReported
+from aion_common.records.replies import PinsReported, Rejection
+from aion_common.records.tasks import (
+    ReportBody,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskHeartbeat,
+    TaskStarted,
+)
 from aion_common.wire import chain_of, decode
 from aion_common.wire.history import CHAIN_START
 from aion_executor.core.partition import version_key
@@ -34,6 +46,7 @@ from aion_executor.store.api import Table, Tables
 from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rows import Store
 from executor.given import DEFAULT, TYPES, V1, V2, cancel, closing, kept, routed, signal, start, terminate, unloaded
+from executor.vm_twin import end_in
 from executor.world import Wish, World
 
 TERMINAL = RunCompleted | RunFailed | RunCancelled | RunTerminated | RunTimedOut
@@ -72,8 +85,18 @@ signals = st.builds(
     st.sampled_from(["a", "b", "tidied"]),
     workflow_ids,
 )
+
+
+def _forwarded(command: Command) -> Command:
+    """The same wish as a record of `aion.ingress`."""
+    kind, number = "cse".index(command.command_id[0]), int("".join(filter(str.isdigit, command.command_id.partition("/")[0])))
+    place = ingress_command_id(int(command.workflow_id[1:]), 3 * number + kind)
+    return replace(command, command_id=place, reply_partition=None)
+
+
+forwarded = st.one_of(starts, signals, endings).map(_forwarded)
 markers = st.builds(routed, st.sampled_from([V1, V2]), st.integers(1, 6))
-wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, endings, markers, st.none())
+wishes: st.SearchStrategy[Wish] = st.one_of(starts, signals, endings, forwarded, markers, st.none())
 
 
 def _die(world: World) -> None:
@@ -118,7 +141,42 @@ def _append(world: World) -> None:
         world.append()
 
 
+def _report(number: int, body: ReportBody) -> Act:
+    """A worker tells something about one of the tasks that ever left, old or new."""
+
+    def act(world: World) -> None:
+        if world.tasks:
+            world.report(world.tasks[number % len(world.tasks)], body)
+
+    return act
+
+
+bodies = st.sampled_from(
+    [
+        TaskStarted(),
+        TaskHeartbeat(details=None),
+        TaskHeartbeat(details=json_payload(b"1")),
+        TaskCompleted(result=json_payload(b"2")),
+        TaskFailed(failure=Failure(kind="busy", message="no", details=None), retryable=True),
+        TaskFailed(failure=Failure(kind="broken", message="no", details=None), retryable=True),
+        TaskCancelled(),
+    ]
+)
+
+
+def _finish(world: World) -> None:
+    """Workers do what there is to do, and time passes."""
+    for _ in range(12):
+        for task in world.tasks:
+            world.report(task, TaskCompleted(result=None))
+        world.run()
+        world.now_ms += 1_000
+        world.run()
+
+
 acts: st.SearchStrategy[Act] = st.one_of(
+    st.builds(_report, st.integers(0, 50), bodies),
+    st.just(lambda world: world.queues.symmetric_difference_update({"default"})),
     st.lists(wishes, min_size=1, max_size=4).map(lambda some: lambda world: world.send(*some)),
     st.just(World.run),
     st.just(World.pump),
@@ -176,9 +234,26 @@ def test_histories_stay_sound_and_every_command_gets_one_answer(some: list[Act])
     _judge(world)
     world.run()
     check_history(world)
-    asked = {given.command.command_id for given in world.commands if hasattr(given, "command")}
-    for command_id in asked:
-        world.answer(command_id)
+    commands = {given.command.command_id: given.command for given in world.commands if hasattr(given, "command")}
+    told = Counter(_place(event) for event in map(_event_of, world.history) if isinstance(event, DeadLettered))
+    sent = {dict(letter.headers)["aion-offset"] for letter in world.letters}
+    for command_id, command in commands.items():
+        if command.reply_partition is not None:
+            world.answer(command_id)
+            continue
+        reply = world.loop.store.answer(command_id)
+        is_refused = reply is not None and isinstance(decode(reply).answer, Rejection)
+        assert told[command_id] == is_refused, f"{command_id} is told {told[command_id]} times"
+        assert not is_refused or command_id.rpartition("/")[2].encode() in sent
+
+
+def _event_of(value: bytes) -> Event:
+    event: Event = decode(value).event
+    return event
+
+
+def _place(letter: DeadLettered) -> str:
+    return f"{letter.topic}/{letter.partition}/{letter.offset}"
 
 
 @settings(max_examples=100, deadline=None)
@@ -187,12 +262,15 @@ def test_every_open_run_can_still_be_finished(some: list[Act]) -> None:
     world = World().after(routed(V1, 1))
     for act in some:
         act(world)
+    world.queues.add("default")
     world.run()
     for number, workflow_id in enumerate(("w1", "w2", "w3")):
         if world.loop.store.newest_run_id(start("x", "park").namespace, WorkflowId(workflow_id)) is None:
             continue
         for name in ("a", "b", "tidied"):
+            _finish(world)
             world.after(signal(f"last-{number}-{name}", name, workflow_id=WorkflowId(workflow_id)))
+        _finish(world)
         assert not is_open(world.newest(WorkflowId(workflow_id))), world.told()
 
 
@@ -203,7 +281,7 @@ def check_history(world: World) -> None:
     closed: set[str] = set()
     observed: dict[str, int] = {}
     causes: Counter[str] = Counter()
-    epoch, recorded_at, decided = -1, 0, 0
+    epoch, recorded_at, decided = -1, 0, (0, 0)
     for offset, value in enumerate(world.history):
         record = decode(value)
         assert record.recorded_at >= recorded_at
@@ -213,8 +291,8 @@ def check_history(world: World) -> None:
             continue
         assert record.owner_epoch == epoch
         if isinstance(record.event, Progress):
-            assert record.event.commands_next >= decided
-            decided = record.event.commands_next
+            assert (record.event.commands_next, record.event.results_next) >= decided
+            decided = (record.event.commands_next, record.event.results_next)
         if not record.run_id:
             continue
         assert record.run_id not in closed, "nothing follows a terminal event"
@@ -227,9 +305,9 @@ def check_history(world: World) -> None:
             causes[record.cause.command_id] += 1
             cause = world.commands[record.cause.offset]
             assert isinstance(getattr(cause, "command", None), Command)
-        if isinstance(record.event, TurnEnded):
-            assert record.event.observed_seq > observed.get(record.run_id, 0), "each turn observes something new"
-            observed[record.run_id] = record.event.observed_seq
+        if (ended := end_in(record.event)) is not None:
+            assert ended.observed_seq > observed.get(record.run_id, 0), "each turn observes something new"
+            observed[record.run_id] = ended.observed_seq
         if isinstance(record.event, TERMINAL):
             closed.add(record.run_id)
     assert all(count == 1 for count in causes.values()), causes

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from aion_common.checking import RunHistory
-from aion_common.ids import CommandId, RunId, WorkflowId
+from aion_common.ids import CommandId, RunId, WorkflowId, ingress_command_id
 from aion_common.limits import ANSWERS_KEPT_MS
 from aion_common.records.commands import IdConflict
 from aion_common.records.events import (
@@ -204,6 +204,16 @@ async def test_record_that_cannot_be_used_is_counted_and_told_once(world: World)
     assert (report.broken, report.letters) == ([], 1)
     letter = world.history[place_of(world.history, DeadLettered)]
     assert_named(await checked([*world.history, letter], world), "is told once")
+
+
+async def test_refusal_that_nobody_waits_for_is_in_the_dead_letters(world: World) -> None:
+    refused = start(ingress_command_id(3, 41), "nobody")
+    world.after(replace(refused, reply_partition=None))
+    world.after(replace(refused, reply_partition=None))
+    report = await checked(world.history, world)
+    assert (report.broken, report.letters) == ([], 1)
+    silent = [value for value in world.history if not isinstance(decode(value).event, DeadLettered)]
+    assert_named(await checked(chained(silent), world), "the refusal of ingress/3/41 is in the dead letters")
 
 
 async def test_history_of_an_older_release_keeps_its_chain() -> None:

@@ -83,6 +83,18 @@ async def test_a_service_publishes_what_its_release_adds() -> None:
     assert published == {mark.encode() for mark in schemas()}
 
 
+@pytest.mark.parametrize("value", [b"garbage", None, b'"string"'])
+async def test_a_service_publishes_again_what_somebody_has_overwritten(value: bytes | None) -> None:
+    log = MemoryLog()
+    await create(log, asked(partitions=1), CLOCK)
+    mark, text = next(iter(schemas().items()))
+    sender = await log.sender()
+    await sender.send(TOPICS.schemas, 0, [(mark.encode(), value)])
+    await join_cluster(log, TOPICS)
+    newest = {record.key: record.value for record in log.cluster.records(TOPICS.schemas, 0)}
+    assert newest[mark.encode()] == text.encode()
+
+
 async def test_inits_at_the_same_time_write_one_first_record() -> None:
     cluster = MemoryCluster()
     created: list[ClusterCreated] = []

@@ -18,8 +18,8 @@ from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import ClusterCreated
 from aion_common.records.common import PackageRef
 from aion_common.testing.memory_cluster import MemoryCluster
-from aion_executor.shell.commands import CommandReader
 from aion_executor.shell.executor import Executor
+from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.shell.vms import PartitionVms, Switchboard
 from aion_executor.store.api import RawBatch, Table, Tables
@@ -138,7 +138,7 @@ class Machines:
     async def _execute(self, service: Service, member: str, disk: Disk) -> None:
         switchboard = Switchboard()
         service.pool = TwinPool(self.loop, switchboard)
-        commands = CommandReader(service.log, self.topics)
+        inputs = Inputs(service.log, self.topics, self.created.partitions)
 
         def open_tables(folder: Path) -> Tables:
             return DiskTables(service.link, disk.stores.setdefault(folder, []))
@@ -165,10 +165,10 @@ class Machines:
             session_ms=SESSION_MS,
             sender=await service.log.sender(),
             connect=partial(PartitionVms, cast(VmPool, service.pool), switchboard, is_loaded),
-            commands=commands,
+            inputs=inputs,
         )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(commands.run())
+            tasks.create_task(inputs.run())
             tasks.create_task(service.executor.run())
 
     def catalog(self, member: str, reply_partition: int, skew_ms: int) -> Service:

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aion_common.errors import BadRecord
-from aion_common.ids import NO_RUN, CommandId, RunId, Version, WorkflowType, run_id_of
+from aion_common.ids import (
+    NO_RUN,
+    CommandId,
+    RunId,
+    Version,
+    WorkflowType,
+    ingress_command_id,
+    ingress_place_of,
+    run_id_of,
+)
 from aion_common.kafka.api import LogRecord
 from aion_common.kafka.topics import DEAD_LETTER_PARTITIONS, Topics
 from aion_common.limits import CANCEL_GRACE_MS, CLOCK_SKEW_MS_MAX
@@ -75,6 +84,7 @@ Place = tuple[str, int, int]
 
 
 COMMANDS = "commands"
+INGRESS = "ingress"
 CATALOG_COMMANDS = "catalog.commands"
 
 
@@ -283,11 +293,23 @@ class Ledger:
                 self._promise(shelf.closing is None, f"{where}: what is parked waits for the verdict")
                 self._promise(shelf.parked[:1] == [at], f"{where}: what was parked is decided in order: {shelf.parked}")
                 shelf.parked.remove(at)
+            case DeadLettered(topic=topic, partition=partition, offset=at) if topic == INGRESS:
+                self._refused(where, (topic, partition, at))
             case DeadLettered(offset=at):
                 self._promise((COMMANDS, shelf.number, at) in self.junk, f"{where}: what is at {at} is no command")
                 self.skipped.add((COMMANDS, shelf.number, at))
             case _:
                 pass
+
+    def _refused(self, where: str, place: Place) -> None:
+        """A history says that a foreign producer's wish was refused; the answer stands before it in the same batch."""
+        _, partition, at = place
+        refused = isinstance(self.answers.get(ingress_command_id(partition, at)), Rejection)
+        self._promise(refused, f"{where}: what is told as refused was refused: {place}")
+        self._promise(place not in self.skipped, f"{where}: a refusal is told once: {place}")
+        self.skipped.add(place)
+        self.junk.add(place)
+        self.counts["refused ingress"] += 1
 
     def _applied(self, shelf: Shelf, where: str, marker: MarkerBody) -> None:
         match marker:
@@ -429,8 +451,9 @@ class Ledger:
     # Answers.
 
     def _answered(self, command_id: CommandId, answer: Answer, where: str) -> None:
-        self.owed[command_id] += 1
-        if isinstance(answer, Rejection) and answer.code in TRANSIENT:
+        is_heard = ingress_place_of(command_id) is None
+        self.owed[command_id] += is_heard
+        if is_heard and isinstance(answer, Rejection) and answer.code in TRANSIENT:
             self.passing.setdefault(command_id, []).append(answer)
             return
         first = self.answers.setdefault(command_id, answer)

@@ -140,7 +140,7 @@ class Link:
         await self.cluster.changed(topic)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class SlowLog:
     """The log as one process sees it."""
 
@@ -209,6 +209,10 @@ class SlowLog:
     async def describe_topics(self, names: Collection[str]) -> Mapping[str, Topic]:
         """See `Log`."""
         return await self._log.describe_topics(names)
+
+    async def topics_beginning(self, name: str) -> Mapping[str, int]:
+        """See `Log`."""
+        return await self._log.topics_beginning(name)
 
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """See `Log`."""

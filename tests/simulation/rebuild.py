@@ -20,7 +20,7 @@ def check_rebuild(number: int, store: Store, history: Sequence[LogRecord]) -> No
     if meta is None:
         return
     tables = MemoryTables()
-    restored = begin_restore(Store(tables))
+    restored = begin_restore(Store(tables), number)
     assert restored is not None
     restored.fold([record for record in history if record.offset <= meta.offset])
     again = restored.store.meta()

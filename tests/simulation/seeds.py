@@ -21,6 +21,7 @@ SOMEWHERE = (
     "DeadLettered",
     "refused already_started",
     "refused closed",
+    "refused ingress",
     "refused invalid_package",
     "refused route_active",
     "refused unavailable",

@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from aion_common.errors import Unavailable
-from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType, workflow_key
+from aion_common.ids import CommandId, Namespace, RunId, Version, WorkflowId, WorkflowType, ingress_command_id, workflow_key
 from aion_common.kafka.api import Sender
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import Topics
@@ -58,7 +58,7 @@ def package_of(upload_id: str) -> PackageRef:
         last_offset=0,
         chunks=1,
         archive_bytes=1,
-        archive_digest="d",
+        archive_digest="d" * 64,
         wakes_itself=False,
     )
 
@@ -81,6 +81,8 @@ class Clients:
     run_ids: list[tuple[WorkflowId, RunId]] = field(default_factory=list)
     returned: dict[WorkflowType, int] = field(default_factory=dict)
     """Of each type the newest route epoch that a deploy has returned to anybody."""
+    forwarded: int = 0
+    """Records of `aion.ingress` so far."""
     are_calm: bool = False
 
     def heard(self, command_id: CommandId, answer: Answer) -> None:
@@ -133,6 +135,7 @@ class Client:
             *([self._deploy] * 2),
             self._unload_some,
             self._send_junk,
+            *([self._forward] * 3),
             *([self._repeat] * 2),
         ]
         for _ in range(wishes):
@@ -341,6 +344,35 @@ class Client:
         with suppress(Unavailable):
             await self.sender.send(*self.random.choice(places), [(b"k", b"junk of %s" % self.name.encode())])
 
+    async def _forward(self) -> None:
+        """As a gateway does with a record of `aion.ingress`: until it is acknowledged, perhaps once more; nobody hears the
+        answer."""
+        if not self.all.workflow_ids:
+            return
+        self.all.forwarded += 1
+        command = Command(
+            command_id=ingress_command_id(0, self.all.forwarded),
+            namespace=NAMESPACE,
+            workflow_id=self.random.choice(self.all.workflow_ids),
+            reply_partition=None,
+            body=self.random.choice(
+                (
+                    SignalRun(run_id=None, name=self.random.choice(SIGNALS), payload=json_payload(b"2")),
+                    StartRun(
+                        workflow_type=self.random.choice(RELEASES[0].types),
+                        version=self.random.choice((None, RELEASES[1].version)),
+                        input=json_payload(b"1"),
+                        id_conflict=self.random.choice(tuple(IdConflict)),
+                    ),
+                    CancelRun(run_id=None, reason=None),
+                )
+            ),
+        )
+        for _ in range(2 if self.random.random() < 0.4 else 1):
+            while not await self._is_sent(command):
+                await self.all.loop.passes(self.random.random() * REPEAT_MS_MIN)
+            await self._pause()
+
     async def ask(self, workflow_id: WorkflowId, body: CommandBody) -> Answer:
         """Send a command until it is answered."""
         command = Command(
@@ -383,9 +415,15 @@ class Client:
                     del clients.waiting[wish.command_id]
 
     async def _send(self, wish: Wish) -> None:
+        await self._is_sent(wish)
+
+    async def _is_sent(self, wish: Wish) -> bool:
         topic, partition, key = self._address(wish)
-        with suppress(Unavailable):
+        try:
             await self.sender.send(topic, partition, [(key, encode(wish))])
+        except Unavailable:
+            return False
+        return True
 
     def _address(self, wish: Wish) -> tuple[str, int, bytes]:
         if isinstance(wish, CatalogCommand):

@@ -23,17 +23,20 @@ from blake3 import blake3
 from aion_common.checking import Report, check_cluster
 from aion_common.cluster import PARTITIONER
 from aion_common.errors import AionError, Fenced, VmDied
+from aion_common.ids import ingress_place_of
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import CANCEL_GRACE_MS
 from aion_common.records.catalog import CatalogRecord, ClusterCreated, TopicCreated
+from aion_common.records.commands import Command
 from aion_common.records.events import HistoryRecord
+from aion_common.records.replies import Rejection
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.wire import decode, encode
 from aion_executor.core.run import Run, RunStatus
 from aion_executor.shell.partition import OwnedPartition
 from simulation.actors import Machines, SkewedClock
 from simulation.faults import CLOCK_SKEW_MS, FAULTS, WRONG_CLOCK_MS, Machine
-from simulation.ledger import COMMANDS, Broken, Ledger, SeenRun
+from simulation.ledger import COMMANDS, INGRESS, Broken, Ledger, SeenRun
 from simulation.rebuild import check_rebuild
 from simulation.scheduler import Process, VirtualLoop
 from simulation.workload import CLIENTS_REPLIES, Client, Clients
@@ -347,7 +350,9 @@ class World:
         ledger = self.ledger
         for shelf in ledger.shelves:
             for command in shelf.commands.values():
-                if not ledger.replied[command.command_id]:
+                if command.reply_partition is None:
+                    self._check_forwarded(command)
+                elif not ledger.replied[command.command_id]:
                     raise Broken(f"{command.command_id} was never answered")
             if shelf.parked:
                 raise Broken(f"partition {shelf.number}: starts are still parked: {shelf.parked}")
@@ -355,7 +360,7 @@ class World:
             raise Broken(f"these answers were recorded more often than they were sent: {lost}")
         if ledger.junk != ledger.skipped:
             raise Broken(f"nobody has said that these are no commands: {ledger.junk - ledger.skipped}")
-        owed = {place for place in ledger.junk if place[0] == COMMANDS} - ledger.letters
+        owed = {place for place in ledger.junk if place[0] in {COMMANDS, INGRESS}} - ledger.letters
         if owed:
             raise Broken(f"no dead letter of {owed}")
         self._check_stores()
@@ -363,6 +368,15 @@ class World:
         for kind in MUST_SUCCEED:
             if not ledger.counts[kind]:
                 raise Broken(f"no {kind} in the whole seed")
+
+    def _check_forwarded(self, command: Command) -> None:
+        """Nobody waits for its answer: it is decided, and told if it was refused."""
+        answer = self.ledger.answers.get(command.command_id)
+        place = ingress_place_of(command.command_id)
+        if answer is None or place is None:
+            raise Broken(f"{command.command_id} was never decided")
+        if isinstance(answer, Rejection) and (INGRESS, *place) not in self.ledger.skipped:
+            raise Broken(f"nobody was told that {command.command_id} was refused")
 
     def _check_stores(self) -> None:
         """Every store is what its history says, as far as it has read it: also of one who is not the owner any more."""

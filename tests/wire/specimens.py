@@ -92,6 +92,7 @@ from aion_common.records.events import (
     TurnEnded,
     WaitKind,
 )
+from aion_common.records.ingress import CancelWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
 from aion_common.records.owners import Owner
 from aion_common.records.replies import (
     Answer,
@@ -341,6 +342,20 @@ SPECIMENS: Mapping[str, object] = {
     "catalog_record.unload_abandoned": _catalog(UnloadAbandoned(namespace=NAMESPACE, version=VERSION, attempt=2)),
     "catalog_record.version_removed": _catalog(VersionRemoved(namespace=NAMESPACE, version=VERSION, attempt=3)),
     "catalog_record.command_skipped": _catalog(CommandSkipped(offset=5, reason="not an Avro value")),
+    "start_workflow": StartWorkflow(
+        workflow_type=ORDER,
+        workflow_id=WorkflowId("order/1"),
+        input=json_payload(b'{"sku":7}'),
+        version=VERSION,
+        id_conflict=IdConflict.USE_EXISTING,
+        run_timeout_ms=60_000,
+    ),
+    "start_workflow.least": StartWorkflow(workflow_type=ORDER),
+    "signal_workflow": SignalWorkflow(
+        namespace=NAMESPACE, workflow_id=WorkflowId("order/1"), run_id=RUN, name="release", payload=json_payload(b"1")
+    ),
+    "cancel_workflow": CancelWorkflow(workflow_id=WorkflowId("order/1"), reason="no stock"),
+    "terminate_workflow": TerminateWorkflow(workflow_id=WorkflowId("order/1"), run_id=RUN),
     "package_chunk": PackageChunk(upload_id="upload-1", index=1, content=b"PK\x03\x04"),
     "package_manifest": PackageManifest(
         namespace=NAMESPACE,

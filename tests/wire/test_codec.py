@@ -71,6 +71,27 @@ def test_value_of_another_release_is_readable_once_its_schema_is_learnt() -> Non
     assert decode(value) == SPECIMENS["owner"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff\xfe",
+        b"",
+        b"null",
+        b"[]",
+        b'"string"',
+        b'["null", "aion.owners.Owner"]',
+        b'{"type": "record", "name": "aion.owners.Owner"}',
+        b'{"type": "record", "name": "aion.owners.Owner", "fields": [{"name": "x", "type": "nowhere.Defined"}]}',
+        b'{"type": "enum", "name": "aion.owners.Owner", "symbols": []}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_somebody_published_that_is_no_schema_of_ours_changes_nothing(text: bytes) -> None:
+    value = encode(SPECIMENS["owner"])
+    learn([text])
+    assert decode(value) == SPECIMENS["owner"]
+
+
 @pytest.mark.parametrize("name", EVENTS)
 def test_sealing_writes_what_encoding_writes(name: str) -> None:
     record = SPECIMENS[f"history_record.{name}"]

@@ -250,6 +250,7 @@ def _show_description(out: Output, described: Description) -> None:
             "result": json_line(described["result"]) if described["status"] == "completed" and "result" in described else None,
             "failure": None if failure is None else _sentence(failure),
             "blocked": None if blocked is None else f"expected {blocked.get('expected')}, found {blocked.get('found')}",
+            "hindered by": described.get("hindered_by"),
             "cancel": _cancel_line(described.get("cancel_requested")),
             "pending": ", ".join(f"{count} {name}" for name, count in pending.items()) or "nothing",
             "events": str(described.get("history_length", "-")),

@@ -172,6 +172,7 @@ class Description(TypedDict):
     result: NotRequired[Json]
     failure: NotRequired[Failure | None]
     blocked: NotRequired[Mapping[str, str] | None]
+    hindered_by: NotRequired[str | None]
     pending: NotRequired[Mapping[str, int]]
     history_length: NotRequired[int]
     resident: NotRequired[bool]

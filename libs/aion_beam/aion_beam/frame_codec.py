@@ -5,14 +5,13 @@ A frame is four bytes of length (big endian) and a MessagePack array of records.
 frames in schemas/golden/frames hold both to the same bytes. The one module that touches msgpack.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 import msgpack
 
 from aion_beam.frames import (
     Answer,
-    Cancel,
     Cancelled,
     CaughtUp,
     Check,
@@ -22,32 +21,31 @@ from aion_beam.frames import (
     Failed,
     FromVm,
     History,
-    Input,
     Kill,
     Load,
-    PartOfTurn,
     Ping,
     Pong,
     Queried,
     Query,
     QueryFailed,
     Ready,
-    Signal,
     Start,
     ToVm,
-    Turn,
     Waiting,
 )
+from aion_beam.turn_codec import input_row, requests_of, turn_row
 from aion_common import limits
 from aion_common.errors import BadRecord
 from aion_common.records.events import WaitKind
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 PART_BYTES_MAX = limits.FRAME_BYTES_MAX // 4
 """Modules are cut into parts of this size, and turns travel in records of about this size: four fit into a frame."""
 
 _LENGTH_BYTES = 4
+
+_WAITS: Mapping[str, WaitKind] = {kind.value: kind for kind in WaitKind}
 
 
 def parts_of(modules: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
@@ -100,7 +98,7 @@ def _row(record: ToVm) -> list[object]:
                 "workflow_type": info.workflow_type,
                 "version": info.version,
             }
-            turns = [_turn_row(turn) for turn in record.turns]
+            turns = [turn_row(turn) for turn in record.turns]
             return [
                 3,
                 record.activation,
@@ -112,9 +110,9 @@ def _row(record: ToVm) -> list[object]:
                 record.more,
             ]
         case History(activation=activation, turns=turns_given, more=more):
-            return [4, activation, [_turn_row(turn) for turn in turns_given], more]
+            return [4, activation, [turn_row(turn) for turn in turns_given], more]
         case Deliver():
-            inputs = _input_rows(record.inputs)
+            inputs = [input_row(one) for one in record.inputs]
             return [5, record.activation, record.observed_seq, record.now_ms, inputs, record.more]
         case Kill(activation=activation):
             return [6, activation]
@@ -124,29 +122,6 @@ def _row(record: ToVm) -> list[object]:
             return [8, record.activation, record.query, record.name, record.arguments]
         case _:
             assert_never(record)
-
-
-def _turn_row(turn: Turn | PartOfTurn) -> list[object]:
-    end: list[object] | None
-    if isinstance(turn, PartOfTurn):
-        end = ["more"]
-    else:
-        end = None if turn.end is None else ["wait", turn.end.kind.value, turn.end.name]
-    return [turn.observed_seq, turn.now_ms, _input_rows(turn.inputs), end]
-
-
-def _input_rows(inputs: Iterable[Input]) -> list[list[object]]:
-    return [_input_row(one) for one in inputs]
-
-
-def _input_row(one: Input) -> list[object]:
-    match one:
-        case Signal(name=name, payload=payload):
-            return ["signal", name, payload]
-        case Cancel(reason=reason):
-            return ["cancel", reason]
-        case _:
-            assert_never(one)
 
 
 class FrameReader:
@@ -177,14 +152,15 @@ def decode_frame(body: bytes) -> list[FromVm]:
     """The records of one frame, without its length. Raises BadRecord."""
     try:
         return [_record(row) for row in msgpack.unpackb(body)]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise BadRecord(f"a frame of the VM cannot be read: {error}") from error
 
 
 def _record(row: list[object]) -> FromVm:
     match row:
-        case [66, int(activation), int(seq), str(kind), (str() | None) as name]:
-            return Waiting(activation=activation, observed_seq=seq, kind=WaitKind(kind), name=name)
+        case [66, int(activation), int(seq), str(kind), (str() | None) as name, list(rows)]:
+            requests = requests_of(rows) if rows else ()
+            return Waiting(activation=activation, observed_seq=seq, kind=_WAITS[kind], name=name, requests=requests)
         case [67, int(activation), int(seq), bytes(json)]:
             return Completed(activation=activation, observed_seq=seq, json=json)
         case [68, int(activation), int(seq), str(kind), str(text), (bytes() | None) as details]:

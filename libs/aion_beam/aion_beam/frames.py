@@ -5,7 +5,15 @@
 
 from dataclasses import dataclass
 
-from aion_common.records.events import WaitKind
+from aion_common.records.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityTimedOut,
+    TimerFired,
+    TurnCommand,
+    WaitKind,
+)
+from aion_common.turns import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +31,13 @@ class Cancel:
     reason: str | None
 
 
-Input = Signal | Cancel
+Input = Signal | Cancel | TimerFired | ActivityCompleted | ActivityFailed | ActivityTimedOut
+"""What a run is given between its turns. The last four are the events themselves, the final ones only (`replay.is_input`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """How a recorded turn ended. `name`: of the signal, when the SDK waited for one."""
+    """How a recorded turn ended. `name`: of the signal, or of what else the SDK waited for."""
 
     kind: WaitKind
     name: str | None
@@ -38,13 +47,15 @@ class Wait:
 class Turn:
     """One turn of a run: `inputs` are those first given at it, up to the event `observed_seq`.
 
-    `now_ms`: recorded_at of the newest event given. `end` None: not recorded yet, live.
+    `now_ms`: recorded_at of the newest event given. `commands`: what it did, as recorded, in its order; `end` None: not
+    recorded yet, live.
     """
 
     observed_seq: int
     now_ms: int
     inputs: tuple[Input, ...]
     end: Wait | None
+    commands: tuple[TurnCommand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +173,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A turn ended: the run waits, having been given the events up to `observed_seq`."""
+    """A turn ended: the run waits, having been given the events up to `observed_seq`. `requests`: of this turn, in order."""
 
     activation: int
     observed_seq: int
     kind: WaitKind
     name: str | None
+    requests: tuple[Request, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

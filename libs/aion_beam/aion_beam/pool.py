@@ -6,7 +6,6 @@ and nothing more comes for them, so the caller starts the runs again, by replay.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from aion_beam.condition import Condition
 from aion_beam.frames import (
     Cancelled,
     CaughtUp,
@@ -35,9 +35,9 @@ from aion_beam.port import Vm, VmLimits, VmListener
 from aion_beam.queries import Queries, gone
 from aion_beam.replay import Replay, deliver_records, start_records
 from aion_common.errors import AionError, BadPackage
-from aion_common.ids import Version, WorkflowType
+from aion_common.ids import WorkflowType
 from aion_common.limits import VM_IDLE_MS
-from aion_common.metrics import VM_DEATHS, VMS
+from aion_common.metrics import VM_DEATHS
 
 __all__ = ["Activation", "Package", "PackageKey", "PackageSource", "PoolListener", "StartSpec", "VmPool"]
 
@@ -118,7 +118,7 @@ class VmPool:
         self._where: dict[Activation, _Slot] = {}
         self._early: dict[Activation, list[ToVm]] = {}
         self._numbers = count(1)
-        self._vms: Counter[Version] = Counter()
+        self._condition = Condition()
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -209,11 +209,16 @@ class VmPool:
 
     def _stop(self, slot: _Slot) -> None:
         del self._slots[slot.key, slot.alone]
+        self._condition.recovered(slot.key)
         self._void(slot)
         if slot.vm is not None:
             slot.vm.kill()
         if slot.task is not None:
             slot.task.cancel()
+
+    def trouble(self, key: PackageKey) -> str | None:
+        """Why the version has no VM although it should: what went wrong at the last try, of many. None: nothing."""
+        return self._condition.trouble(key)
 
     def vm_pids(self) -> Mapping[PackageKey, int]:
         """The operating system's process ids of the versions' VMs that are up, without those of single runs."""
@@ -248,25 +253,21 @@ class VmPool:
         while True:
             try:
                 return await self._packages.fetch(slot.key)
-            except BadPackage as error:
-                _log.error("package of no use here", version=slot.key.version, reason=str(error))
             except (AionError, OSError) as error:
-                _log.warning("package not fetched", version=slot.key.version, reason=str(error))
+                self._condition.failed(slot.key, "package not fetched", error, slot.back_off_ms)
             await self._pause(slot)
 
     async def _live(self, slot: _Slot, package: Package) -> bool:
         """One VM, from its start to a pause behind its end. False when it ended before it was of use."""
         events = asyncio.get_running_loop()
         began, served = events.time(), False
-        self._count_vm(slot.key.version, 1)
+        self._condition.count_vm(slot.key.version, 1)
         try:
             served = await self._serve_once(slot, package)
-        except BadPackage as error:
-            _log.error("package of no use here", version=slot.key.version, reason=str(error))
         except (AionError, OSError) as error:
-            _log.warning("VM unavailable", version=slot.key.version, reason=str(error))
+            self._condition.failed(slot.key, "VM unavailable", error, slot.back_off_ms)
         finally:
-            self._count_vm(slot.key.version, -1)
+            self._condition.count_vm(slot.key.version, -1)
         if events.time() - began >= LIVED_S:
             slot.back_off_ms = BACK_OFF_MS_MIN
         if slot.alone is None or not served:
@@ -305,16 +306,9 @@ class VmPool:
             raise BadPackage(str(answer.value))
         return answer is not None
 
-    def _count_vm(self, version: Version, change: int) -> None:
-        self._vms[version] += change
-        if self._vms[version]:
-            VMS.labels(version).set(self._vms[version])
-        else:
-            del self._vms[version]
-            VMS.remove(version)
-
     def _up(self, slot: _Slot, vm: Vm, package: Package) -> None:
         slot.vm = vm
+        self._condition.recovered(slot.key)
         slot.entries = package.entries
         waiting, slot.waiting = slot.waiting, {}
         for activation, spec in waiting.items():

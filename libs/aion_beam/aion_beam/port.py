@@ -6,7 +6,6 @@ by the pool and the deploy check; knows nothing of packages or runs.
 """
 
 import asyncio
-import contextlib
 import functools
 import os
 import shutil
@@ -26,6 +25,7 @@ from aion_beam.host_build import Host
 from aion_common import limits
 from aion_common.errors import BadRecord, Unavailable, VmDied
 from aion_common.metrics import VM_BYTES_WAITING
+from aion_common.processes import send_signal
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +51,8 @@ class VmLimits:
     result_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     text_bytes_max: int = limits.REASON_BYTES_MAX
     query_ms_max: int = limits.QUERY_MS_MAX
+    turn_requests_max: int = limits.TURN_REQUESTS_MAX
+    turn_requests_bytes_max: int = limits.TURN_REQUESTS_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +117,7 @@ class Vm:
 
     def kill(self) -> None:
         """Ends the VM at once; `on_gone` follows. Harmless to repeat."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
 
     async def watch(self) -> str:
         """Logs what the VM prints and pings it, killing it when it does not answer. Returns when it is gone: why."""
@@ -355,6 +356,8 @@ def _command(host: Host, descriptor: int, vm_limits: VmLimits) -> list[str]:
         "-aion_query_ms": vm_limits.query_ms_max,
         "-aion_result_bytes": vm_limits.result_bytes_max,
         "-aion_text_bytes": vm_limits.text_bytes_max,
+        "-aion_turn_bytes": vm_limits.turn_requests_bytes_max,
+        "-aion_turn_requests": vm_limits.turn_requests_max,
     }
     boot = ["-boot", str(host.directory / "aion_host"), "-boot_var", "AION", str(host.directory), "-noinput"]
     return [

@@ -1,13 +1,14 @@
 """A run's history as the turns that a VM replays. Pure; the executor and `aion replay` call it.
 
-The rule of turns: turn k is given the inputs after what turn k-1 had observed, up to what it observed itself. After the
+The events of a turn stand together: its commands, the last of which says how it ended, or a `TurnEnded`. The rule of turns:
+turn k is given the inputs after what turn k-1 had observed, up to what it observed itself. After the
 last recorded turn, newer inputs form the live turn; without any, the run is only brought back to its wait. A turn that
 observed nothing new after a soft wait is the run going on by itself, and has no inputs.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, TypeGuard, assert_never
 
 from aion_beam.frame_codec import PART_BYTES_MAX
 from aion_beam.frames import (
@@ -22,16 +23,34 @@ from aion_beam.frames import (
     Turn,
     Wait,
 )
-from aion_common.records.common import Payload
-from aion_common.records.events import HistoryRecord, RunCancelRequested, RunStarted, SignalReceived, TurnEnded
+from aion_beam.turn_codec import payload_text
+from aion_common.limits import NAME_BYTES_MAX
+from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ActivityTimedOut,
+    Event,
+    HistoryRecord,
+    RunCancelRequested,
+    RunStarted,
+    SignalReceived,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
+    TurnCommand,
+    TurnEnded,
+)
 
-InputEvent = SignalReceived | RunCancelRequested
-"""The events that a run is given between its turns, beside its start."""
-
-_NO_PAYLOAD = b"null"
+InputEvent = SignalReceived | ActivityCompleted | TimerFired | ActivityFailed | ActivityTimedOut | RunCancelRequested
+"""The kinds of events that a run is given between its turns, beside its start; `is_input` says which of them."""
 
 _TURN_BYTES = 64
 """What a turn or an input takes beside its name and payload, at most."""
+
+_COMMAND_BYTES_MAX = _TURN_BYTES + 2 * NAME_BYTES_MAX
+"""A recorded command: an activity's type and queue, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +66,13 @@ class Replay:
         return self.turns[-1].observed_seq
 
 
+def is_input(event: Event) -> TypeGuard[InputEvent]:
+    """Whether a run is given the event between its turns. An activity's attempt that will be followed by another is none."""
+    if isinstance(event, ActivityFailed | ActivityTimedOut):
+        return event.retry_at is None
+    return isinstance(event, InputEvent)
+
+
 def input_of(event: InputEvent) -> Input:
     """The event as a run gets it."""
     match event:
@@ -54,13 +80,10 @@ def input_of(event: InputEvent) -> Input:
             return Signal(name=name, payload=payload_text(payload))
         case RunCancelRequested(reason=reason):
             return Cancel(reason=reason)
+        case ActivityCompleted() | TimerFired() | ActivityFailed() | ActivityTimedOut():
+            return event
         case _:
             assert_never(event)
-
-
-def payload_text(payload: Payload | None) -> bytes:
-    """The bytes that workflow code sees: the payload's, whatever their content type; `null` when there is none."""
-    return _NO_PAYLOAD if payload is None else payload.data
 
 
 def replay_of(records: Sequence[HistoryRecord]) -> Replay:
@@ -69,17 +92,17 @@ def replay_of(records: Sequence[HistoryRecord]) -> Replay:
     started = records[0].event
     assert isinstance(started, RunStarted), "the first event of a run is RunStarted"
     assert all(record.seq == seq for seq, record in enumerate(records, 1)), "the history has no gaps"
-    inputs = [_Given(record.seq, record.recorded_at, input_of(event)) for record, event in _inputs(records)]
+    inputs = [_Given(one.seq, one.recorded_at, input_of(one.event)) for one in records if is_input(one.event)]
     turns: list[Turn] = []
     now_ms = records[0].recorded_at
     given = 0
-    for end in (record.event for record in records if isinstance(record.event, TurnEnded)):
+    for commands, end in _recorded(records):
         upto = given
         while upto < len(inputs) and inputs[upto].seq <= end.observed_seq:
             upto += 1
         fresh, given = inputs[given:upto], upto
         now_ms = fresh[-1].recorded_at if fresh else now_ms
-        turns.append(_turn(end.observed_seq, now_ms, fresh, Wait(kind=end.wait, name=end.name)))
+        turns.append(_turn(end.observed_seq, now_ms, fresh, Wait(kind=end.wait, name=end.name), commands))
     if given < len(inputs):
         newest = inputs[-1]
         turns.append(_turn(newest.seq, newest.recorded_at, inputs[given:], None))
@@ -94,14 +117,25 @@ class _Given(NamedTuple):
     value: Input
 
 
-def _inputs(records: Sequence[HistoryRecord]) -> Iterator[tuple[HistoryRecord, InputEvent]]:
+def _recorded(records: Sequence[HistoryRecord]) -> Iterator[tuple[tuple[TurnCommand, ...], TurnEnded]]:
+    """The recorded turns: what each did and how it ended."""
+    commands: list[TurnCommand] = []
     for record in records:
-        if isinstance(record.event, InputEvent):
-            yield record, record.event
+        event = record.event
+        if isinstance(event, TurnEnded):
+            assert not commands, "the last command of a turn says how the turn ended"
+            yield (), event
+        elif isinstance(event, TimerStarted | TimerCancelled | ActivityScheduled | ActivityCancelled):
+            commands.append(event)
+            if event.turn is not None:
+                yield tuple(commands), event.turn
+                commands = []
+    assert not commands, "a turn is in the history as a whole"
 
 
-def _turn(seq: int, now_ms: int, fresh: Sequence[_Given], end: Wait | None) -> Turn:
-    return Turn(observed_seq=seq, now_ms=now_ms, inputs=tuple(one.value for one in fresh), end=end)
+def _turn(seq: int, now_ms: int, fresh: Sequence[_Given], end: Wait | None, commands: tuple[TurnCommand, ...] = ()) -> Turn:
+    inputs = tuple([one.value for one in fresh])
+    return Turn(observed_seq=seq, now_ms=now_ms, inputs=inputs, end=end, commands=commands)
 
 
 def start_records(
@@ -144,7 +178,7 @@ def deliver_records(
 
 
 def _chunks(turns: Sequence[Turn], part_bytes: int) -> Iterator[tuple[Turn | PartOfTurn, ...]]:
-    if len(turns) == 1 and len(turns[0].inputs) <= 1:
+    if len(turns) == 1 and len(turns[0].inputs) <= 1 and not turns[0].commands:
         # Nearly every start.
         yield tuple(turns)
         return
@@ -152,7 +186,7 @@ def _chunks(turns: Sequence[Turn], part_bytes: int) -> Iterator[tuple[Turn | Par
     size = 0
     for turn in turns:
         for piece in _pieces(turn, part_bytes):
-            piece_bytes = _TURN_BYTES + sum(_input_bytes(i) for i in piece.inputs)
+            piece_bytes = _piece_bytes(piece)
             if chunk and size + piece_bytes > part_bytes:
                 yield tuple(chunk)
                 chunk, size = [], 0
@@ -168,7 +202,12 @@ def _pieces(turn: Turn, part_bytes: int) -> Iterator[Turn | PartOfTurn]:
         return
     for inputs in first:
         yield PartOfTurn(observed_seq=turn.observed_seq, now_ms=turn.now_ms, inputs=inputs)
-    yield Turn(observed_seq=turn.observed_seq, now_ms=turn.now_ms, inputs=last, end=turn.end)
+    yield Turn(observed_seq=turn.observed_seq, now_ms=turn.now_ms, inputs=last, end=turn.end, commands=turn.commands)
+
+
+def _piece_bytes(piece: Turn | PartOfTurn) -> int:
+    size = _TURN_BYTES + sum(_input_bytes(one) for one in piece.inputs)
+    return size + len(piece.commands) * _COMMAND_BYTES_MAX if isinstance(piece, Turn) else size
 
 
 def _cut(inputs: tuple[Input, ...], part_bytes: int) -> Iterator[tuple[Input, ...]]:
@@ -187,10 +226,16 @@ def _cut(inputs: tuple[Input, ...], part_bytes: int) -> Iterator[tuple[Input, ..
 
 
 def _input_bytes(one: Input) -> int:
-    # A name or reason of non-ASCII characters has up to four bytes for each.
+    # A name or a text of non-ASCII characters has up to four bytes for each.
     match one:
         case Signal(name=name, payload=payload):
             return _TURN_BYTES + 4 * len(name) + len(payload)
+        case ActivityCompleted(result=result):
+            return _TURN_BYTES + len(payload_text(result))
+        case ActivityFailed(failure=failure):
+            return _TURN_BYTES + 4 * (len(failure.kind) + len(failure.message)) + len(payload_text(failure.details))
+        case TimerFired() | ActivityTimedOut():
+            return _TURN_BYTES
         case Cancel(reason=reason):
             return _TURN_BYTES + 4 * len(reason or "")
         case _:

@@ -13,7 +13,7 @@ from aion_common.kafka.api import Log
 from aion_common.kafka.reading import records_between
 from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogRecord, ClusterCreated
-from aion_common.wire import decode, schemas
+from aion_common.wire import decode, is_schema, schemas
 
 PARTITIONER = "murmur2"
 HINT = "run `aion-server init` with the same bootstrap and topic prefix first"
@@ -46,11 +46,13 @@ async def join_cluster(log: Log, topics: Topics) -> ClusterCreated:
     `aion.schemas` yet, so that whoever reads its records needs nothing but Kafka. A repeat is harmless."""
     created = await verify_cluster(log, topics)
     first, end = await log.beginning_offset(topics.schemas, 0), await log.end_offset(topics.schemas, 0)
-    published: set[bytes | None] = set()
+    newest: dict[bytes | None, bytes | None] = {}
     async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
         async for records in portions:
-            published.update(record.key for record in records)
-    missing = [(mark.encode(), text.encode()) for mark, text in schemas().items() if mark.encode() not in published]
+            newest.update((record.key, record.value) for record in records)
+    missing = [
+        (mark.encode(), text.encode()) for mark, text in schemas().items() if not is_schema(mark, newest.get(mark.encode()))
+    ]
     if missing:
         sender = await log.sender()
         try:

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aion_common.errors import AionError
-from aion_common.limits import HTTP_HEAD_BYTES_MAX, HTTP_JOINED_BYTES_MAX, HTTP_STOP_MS
+from aion_common.limits import BODY_DRAINED_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_JOINED_BYTES_MAX, HTTP_STOP_MS
 from aion_common.problems import PROBLEM_JSON, problem
 from aion_common.records.replies import RejectionCode
 
@@ -65,10 +65,12 @@ class _JoinedWrites:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `_head_bytes`: of the request that comes; `_held_bytes`: what the parser took and gave nothing for."""
+    """One connection. `_head_bytes`: of the request that comes; `_held_bytes`: what the parser took and gave nothing for;
+    `_unread_bytes`: of its body, behind the end of its answer."""
 
     _head_bytes = 0
     _held_bytes = 0
+    _unread_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio."""
@@ -83,7 +85,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_bytes = 0
+        self._head_bytes = self._unread_bytes = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -97,9 +99,13 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body. Who goes on with it for long after the answer is cut off."""
         self._held_bytes = 0
         super().on_body(body)
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > BODY_DRAINED_BYTES_MAX:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """The request is there."""

@@ -3,6 +3,7 @@
 Ids that must be the same after a crash are functions of what is in the log; none is random here.
 """
 
+import re
 from typing import NewType
 
 from blake3 import blake3
@@ -15,6 +16,8 @@ RunId = NewType("RunId", str)
 Version = NewType("Version", str)
 """64 lowercase hex digits: the content hash of a package."""
 CommandId = NewType("CommandId", str)
+
+_INGRESS = re.compile(r"ingress/([0-9]{1,10})/([0-9]{1,19})")
 
 NO_NAMESPACE = Namespace("")
 NO_WORKFLOW = WorkflowId("")
@@ -43,3 +46,14 @@ def http_command_id(namespace: Namespace, idempotency_key: str, workflow_id: Wor
     if workflow_id is None:
         return CommandId(f"http/{namespace}/{idempotency_key}")
     return CommandId(f"http/{namespace}/{idempotency_key}/{blake3(workflow_id.encode()).hexdigest(length=8)}")
+
+
+def ingress_command_id(partition: int, offset: int) -> CommandId:
+    """The command id of a record of `aion.ingress`: its place, so that whoever forwards it again forwards the same command."""
+    return CommandId(f"ingress/{partition}/{offset}")
+
+
+def ingress_place_of(command_id: CommandId) -> tuple[int, int] | None:
+    """Partition and offset in `aion.ingress` of the record behind a command; None: it came another way."""
+    match = _INGRESS.fullmatch(command_id)
+    return None if match is None else (int(match[1]), int(match[2]))

@@ -21,8 +21,19 @@ HISTORY_EVENTS_MAX = 50_000
 HISTORY_BYTES_MAX = 64 * MIB
 """As above, in bytes."""
 
+TURN_REQUESTS_MAX = 1_000
+TURN_REQUESTS_BYTES_MAX = 700 * KIB
+"""Timers and activities that one turn of a run starts or cancels, with what the history adds to each: they are one decision."""
+
+ACTIVITY_CLOSE_MS = 7 * 24 * 3_600_000
+"""An activity takes no longer, its retries included, if the run does not say otherwise."""
+
 PENDING_SIGNALS_MAX = 10_000
 """Signals a run was not yet given; more means nobody reads them, and the run's next turn must stay bounded."""
+
+QUEUES_LOOK_MIN_MS = 500
+QUEUES_LOOK_MAX_MS = 30_000
+"""Between two looks at which task queues there are: at most so often while runs name unknown ones, at least so often."""
 
 HEARTBEAT_BYTES_MAX = KIB
 """Details of a heartbeat: they stand in the run's state, which is written with every batch that touches it."""
@@ -32,6 +43,9 @@ WAITS_MAX = 2_000
 
 NAME_BYTES_MAX = 255
 """Workflow ids, workflow types, signal names, idempotency keys."""
+
+COMMAND_ID_BYTES_MAX = 512
+"""A namespace and a name, with room for what tells where a command comes from."""
 
 REASON_BYTES_MAX = 4 * KIB
 """Messages of failures and refusals are cut here: they are for people."""
@@ -110,7 +124,7 @@ RESTORE_CHUNK_RECORDS = 2_000
 RUNS_CACHED_MAX = 10_000
 """Run states an owner keeps decoded beside RocksDB, per partition."""
 
-CLUSTER_READ_MS = 10_000
+CLUSTER_READ_MS = 20_000
 """The first record of `aion.catalog` must be readable within this time at a service's start."""
 
 RESTART_BACKOFF_MIN_MS = 200
@@ -120,8 +134,9 @@ RESTART_BACKOFF_MAX_MS = 10_000
 RESTART_HEALTHY_MS = 20_000
 """A service that ran for this long before it died starts again with the shortest wait."""
 
-STOP_WAIT_MS = 5_000
-"""How long a service may take to stop before `aion-server dev` kills it."""
+STOP_WAIT_MS = 20_000
+"""How long a service may take to stop before `aion-server dev` kills it: a gateway drains, then answers what it has taken, then
+closes (DRAIN_MS, HTTP_STOP_MS, and room)."""
 
 PACKAGE_TYPES_MAX = 500
 PACKAGE_WARNINGS_MAX = 100
@@ -155,8 +170,19 @@ broker's restart): a minute."""
 KAFKA_REQUEST_MS = 5_000
 """One request to a broker; then the connection is given up."""
 
-APPEND_MS = 10_000
-"""An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown."""
+KAFKA_CONNECT_MS = 2_000
+"""A broker that does not greet within this time hangs; who leads may have changed meanwhile."""
+
+KAFKA_SILENCE_MS = 1_000
+"""A leader that does not answer for so long may lead no more: others are asked."""
+
+KAFKA_LEAD_MS = 500
+"""A question that any broker can answer goes to the next one when the one before has been silent for so long."""
+
+APPEND_MS = 20_000
+"""An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown. A broker that
+died counts as alive for 9 s by default (`broker.session.timeout.ms`), 2 s more if it was the controller, and what it led or
+had a copy of stands still for so long."""
 
 KAFKA_CLOSE_MS = 2_000
 """Closing a client never waits longer, also when the brokers are gone."""
@@ -225,8 +251,8 @@ TAIL_STUCK_MS = 60_000
 CLOCK_SKEW_MS_MAX = 2_000
 """An owner whose clock differs more from the broker's refuses to own: times in histories would jump at take-overs."""
 
-COMMANDS_WAITING_MAX = 2_000
-"""Commands a partition has read and not decided; reading it pauses above this."""
+INPUTS_WAITING_MAX = 2_000
+"""Commands, or reports, a partition has read and not decided; reading them pauses above this."""
 
 BATCHES_UNSENT_MAX = 64
 """Acknowledged batches whose replies are not: above this the partition decides nothing new."""
@@ -248,8 +274,8 @@ CLIENT_ANSWER_MARGIN_MS = 10_000
 """How much longer than the wait it asked for a client listens before it takes the connection for dead."""
 
 READ_POLL_MS = 100
-READ_SILENT_POLLS_MAX = 100
-"""Reading a stretch of a topic that is there, but does not come for so many polls in a row, is given up."""
+READ_SILENT_POLLS_MAX = 200
+"""Reading a stretch of a topic that is there, but does not come for so many polls in a row, is given up: 20 s, as APPEND_MS."""
 
 HISTORY_PAGE_EVENTS_MAX = 1_000
 HISTORY_PAGE_BYTES_MAX = 4 * MIB
@@ -273,6 +299,9 @@ OWNERS_ANNOUNCE_MS = 30_000
 
 COMMAND_BYTES_MAX = 512 * KIB
 """A record of `aion.commands` above this is none of ours: a payload and its ids take less."""
+
+REPORT_BYTES_MAX = 900 * KIB
+"""A record of `aion.results` above this is none of ours. A result over the limit of payloads is read, to say so to the run."""
 
 CANCEL_GRACE_MS = 60_000
 """A run that was asked to cancel may clean up for so long; then it is ended."""
@@ -322,8 +351,15 @@ LIST_PAGE_RUNS = 100
 LIST_ROUNDS_MAX = 8
 """Times that one page of a list asks the owners: a filter that hardly anything passes gives short pages, not slow ones."""
 
-DRAIN_MS_MIN = 2_000
+DRAIN_MS = 2_000
 """A gateway that is told to stop refuses new work for so long before it ends, so that whoever routes to it notices."""
+
+DRAIN_MS_MAX = 600_000
+"""What that may be set to: balancers that look once in minutes are none."""
+
+LAST_ANSWERS_MS = 8_000
+"""After that a gateway that ends answers what it has taken within this time, if only with `unavailable`: before the server
+under it cuts connections off (HTTP_STOP_MS)."""
 
 DEADLINES_AHEAD_MS = 600_000
 """Deadlines nearer than this stand in memory; later ones in the store only, so that a million of them cost nothing."""
@@ -336,6 +372,21 @@ TRIM_MS = 3_600_000
 
 GC_ALLOCATIONS = 50_000
 """Objects made and not dropped before Python looks for cycles among them: a few MB."""
+
+INGRESS_RECORDS_MAX = 500
+"""Records of `aion.ingress` that are forwarded together; one that follows waits for their acknowledgement."""
+
+INGRESS_HEADERS_BYTES_MAX = 16 * KIB
+"""Of a record of `aion.ingress`: traces and the like have room."""
+
+INGRESS_READ_MS = 200
+"""A gateway looks so often whether partitions of `aion.ingress` came or went, or whether it drains."""
+
+INGRESS_RETRY_MS = 500
+"""Pause after something of the way from `aion.ingress` to `aion.commands` did not work."""
+
+INGRESS_LAG_MS = 5_000
+"""How often the lag is measured. A reader that has not moved for so long although there is something is replaced."""
 
 WORKER_RUNNING_DEFAULT = 100
 """Activities that a worker executes at once, if nobody says otherwise."""

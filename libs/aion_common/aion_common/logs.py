@@ -16,9 +16,6 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LIBRARIES = ("aiokafka", "asyncio", "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access")
 """Their informative chatter is about themselves; run uvicorn with `log_config=None` so that it keeps to this."""
 
-KAFKA_CONNECTIONS = "aiokafka"
-"""Under this very name, and not those below it, aiokafka tells of brokers that do not answer: `Unavailable` says it."""
-
 
 def configure_logs(level: str, *, service: str, stream: TextIO | None = None) -> None:
     """Send structlog's and the standard library's records to `stream` (default stderr) as JSON lines.
@@ -47,14 +44,6 @@ def configure_logs(level: str, *, service: str, stream: TextIO | None = None) ->
     logging.basicConfig(level=threshold, handlers=[foreign], force=True)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
-    if threshold > logging.DEBUG:
-        logging.getLogger(KAFKA_CONNECTIONS).addFilter(_is_critical)
-    else:
-        logging.getLogger(KAFKA_CONNECTIONS).removeFilter(_is_critical)
-
-
-def _is_critical(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.CRITICAL
 
 
 def _fields(service: str) -> Sequence[Processor]:

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     session_timeout_ms: Annotated[int, Field(ge=100)] = limits.GROUP_SESSION_MS
     """Without a heartbeat for so long an executor's partitions go to others."""
     gateway_id: Id = Field(default_factory=host_name)
+    drain_ms: Annotated[int, Field(ge=0, le=limits.DRAIN_MS_MAX)] = limits.DRAIN_MS
+    """A gateway that is told to stop refuses new work for so long before it ends: longer than it takes to route around it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     partitions: Annotated[int, Field(ge=1, le=1024)] = 16
     """Of commands, results and history. Read by `init` only: fixed for the life of a cluster."""

@@ -13,9 +13,9 @@ from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_common.records.common import PackageRef
 from aion_common.settings import Settings
-from aion_executor.shell.commands import CommandReader
 from aion_executor.shell.executor import Executor
 from aion_executor.shell.http import create_app
+from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.shell.packages import PackageShelf
 from aion_executor.shell.vms import PartitionVms, Switchboard
@@ -23,21 +23,25 @@ from aion_executor.store.rocks import delete_rocks, open_rocks
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Own partitions until `stop` is set. Raises WrongCluster, and Unavailable while nothing is owned yet."""
+    """Own partitions until `stop` is set; then let go of them, and only when that is done stop to say that they are elsewhere.
+    Raises WrongCluster, and Unavailable while nothing is owned yet."""
     log = await connect(settings.bootstrap)
     try:
         topics = Topics(settings.topic_prefix)
-        await join_cluster(log, topics)
+        created = await join_cluster(log, topics)
         sender = await log.sender()
         try:
-            await _serve(settings, stop, log, topics, sender)
+            await _serve(settings, stop, log, Inputs(log, topics, created.partitions), sender)
         finally:
             await sender.close()
     finally:
         await log.close()
 
 
-async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topics, sender: Sender) -> None:
+async def _serve(settings: Settings, stop: asyncio.Event, log: Log, inputs: Inputs, sender: Sender) -> None:
+    topics = inputs.topics
+    await inputs.queues.look()
+
     def find_ref(key: PackageKey) -> PackageRef | None:
         return executor.package_ref(key)
 
@@ -55,7 +59,6 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
         stores=Stores(open=open_rocks, delete=delete_rocks),
         folder=settings.data_dir / "store",
     )
-    commands = CommandReader(log, topics)
     with listening(settings.executor_http_host, settings.executor_http_port) as (listener, address):
         executor = Executor(
             claimant=claimant,
@@ -63,15 +66,18 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, topics: Topi
             session_ms=settings.session_timeout_ms,
             sender=sender,
             connect=partial(PartitionVms, pool, switchboard, is_loaded),
-            commands=commands,
+            inputs=inputs,
         )
+        gone = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve_http(create_app(settings.executor_id, executor.owned), listener, gone), name="http")
             running = [
                 tasks.create_task(pool.run(), name="vm pool"),
-                tasks.create_task(commands.run(), name="commands"),
+                tasks.create_task(inputs.run(), name="inputs"),
                 tasks.create_task(executor.run(), name="ownership"),
             ]
-            await serve_http(create_app(settings.executor_id, executor.owned), listener, stop)
+            await stop.wait()
             for task in reversed(running):
                 task.cancel()
                 await asyncio.wait([task])
+            gone.set()

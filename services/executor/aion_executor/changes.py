@@ -8,12 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
-from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, workflow_key
+from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, ingress_place_of, workflow_key
 from aion_common.kafka.deadletters import Unusable, dead_letter
-from aion_common.kafka.topics import Topics
+from aion_common.kafka.topics import Topics, tasks_noun
+from aion_common.records.common import Payload
 from aion_common.records.events import (
+    ActivityScheduled,
     CatalogApplied,
     DeadLettered,
+    Heartbeat,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     PartitionEvent,
@@ -24,15 +28,19 @@ from aion_common.records.events import (
     StartReleased,
 )
 from aion_common.records.replies import Answer, PinsReported, Rejection, RejectionCode, Reply, StartAccepted
+from aion_common.records.tasks import CancelTasks, Task
 from aion_common.wire import encode
 from aion_executor.core.answers import answers_of
 from aion_executor.core.apply import apply_to_run
+from aion_executor.core.apply.activities import beaten
 from aion_executor.core.indexes import reindexed
 from aion_executor.core.run import Run
+from aion_executor.core.sends import task_key, to_workers
 from aion_executor.store.rows import Meta, OwedSend, Writes
 
 REPLIES = "replies"
-"""How sends name the replies topic, whatever its prefix."""
+CONTROL = "control"
+"""How sends name the topics, whatever their prefix."""
 
 
 class Lookup(Protocol):
@@ -59,9 +67,10 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """Folded records over `below`. `sends` are what these records owe, in order."""
+    """Folded records over `below`, of partition `number`. `sends` are what these records owe, in order."""
 
     below: Lookup
+    number: int
     sends: list[OwedSend] = field(default_factory=list)
     _runs: dict[RunId, Run] = field(default_factory=dict)
     _runs_before: dict[RunId, Run | None] = field(default_factory=dict)
@@ -115,9 +124,7 @@ class Changes:
     def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
         """Apply an event of a run, whose record has these bytes; returns the run after it."""
         run_id = record.run_id
-        before = self._runs.get(run_id)
-        if before is None:
-            before = self._runs_before[run_id] = self.below.run(run_id)
+        before = self._touched(run_id)
         after = self._runs[run_id] = apply_to_run(before, record, len(value))
         self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
@@ -125,7 +132,36 @@ class Changes:
             self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
         for answered in answers_of(record):
             self.fold_answer(answered, record.recorded_at)
+        if before is not None and (before.activities or after.activities):
+            self._owe_workers(before, record, after)
         return after
+
+    def _touched(self, run_id: RunId) -> Run | None:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs_before[run_id] = self.below.run(run_id)
+        return run
+
+    def _owe_workers(self, before: Run, record: HistoryRecord, after: Run) -> None:
+        def input_of(seq: int) -> Payload | None:
+            (scheduled,) = self.records(after.run_id, seq, 1)
+            assert isinstance(scheduled.event, ActivityScheduled), "an activity remembers where it was scheduled"
+            return scheduled.event.input
+
+        for message in to_workers(before, record, after, self.number, input_of):
+            match message:
+                case Task(activity=activity):
+                    topic, key = tasks_noun(after.activities[activity].queue), task_key(after)
+                case CancelTasks(run_id=run_id):
+                    topic, key = CONTROL, run_id.encode()
+                case _:
+                    assert_never(message)
+            self.sends.append(OwedSend(topic=topic, partition=None, key=key, value=encode(message)))
+
+    def _fold_heartbeat(self, beat: Heartbeat, recorded_at: int) -> None:
+        run = self._touched(beat.run_id)
+        assert run is not None, "a heartbeat was recorded of a run that waits for it"
+        self._runs[beat.run_id] = beaten(run, beat, recorded_at)
 
     def fold_partition_event(self, event: PartitionEvent, recorded_at: int) -> None:
         """What an event of the partition itself changes beside the partition's own state."""
@@ -137,6 +173,9 @@ class Changes:
                 self._parked[offset] = encode(command)
             case StartReleased(offset=offset):
                 self._parked[offset] = None
+            case HeartbeatsReceived(heartbeats=heartbeats):
+                for beat in heartbeats:
+                    self._fold_heartbeat(beat, recorded_at)
             case DeadLettered():
                 self.sends.append(_letter(event))
             case OwnerEpoch() | CatalogApplied():
@@ -148,7 +187,7 @@ class Changes:
         """Owe the reply, and remember it for repeats; the answer of an accepted start needs no memory but its run. Returns
         the bytes of the reply."""
         answer = answered.answer
-        is_remembered = not (_is_known_by_its_run(answer) or _is_transient(answer))
+        is_remembered = not (_is_known_by_its_run(answer) or _is_transient(answered.command_id, answer))
         if not is_remembered and answered.reply_partition is None:
             return 0
         value = encode(Reply(command_id=answered.command_id, answer=answer))
@@ -186,10 +225,11 @@ def _is_known_by_its_run(answer: Answer) -> bool:
     return isinstance(answer, StartAccepted) and answer.created
 
 
-def _is_transient(answer: Answer) -> bool:
-    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008); the pins of a version are counted
-    once for each attempt, which has a number of its own."""
-    return isinstance(answer, PinsReported) or (isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED)
+def _is_transient(command_id: CommandId, answer: Answer) -> bool:
+    """Whether a repeat should be decided anew: `overloaded` asks for one (docs/adr/0008), except of who does not hear it; the
+    pins of a version are counted once for each attempt, which has a number of its own."""
+    is_overloaded = isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED
+    return isinstance(answer, PinsReported) or (is_overloaded and ingress_place_of(command_id) is None)
 
 
 def _letter(event: DeadLettered) -> OwedSend:

@@ -12,17 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aion_common.ids import (
-    NO_NAMESPACE,
-    NO_RUN,
-    NO_WORKFLOW,
     CommandId,
     Namespace,
     RunId,
     WorkflowId,
+    ingress_place_of,
     run_id_of,
     workflow_key,
 )
-from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX
+from aion_common.limits import BATCH_BYTES_MAX, DECISION_BYTES_MAX, INPUTS_PER_BATCH_MAX, REASON_BYTES_MAX
+from aion_common.metrics import REPORTS_DROPPED
 from aion_common.records.commands import (
     Command,
     StartRun,
@@ -35,9 +34,8 @@ from aion_common.records.events import (
     CatalogApplied,
     Cause,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
-    OwnerEpoch,
-    PartitionEvent,
     Progress,
     RecordedAnswer,
     RunEvent,
@@ -45,6 +43,7 @@ from aion_common.records.events import (
     StartReleased,
 )
 from aion_common.records.replies import Answer, StartAccepted
+from aion_common.records.tasks import TaskHeartbeat
 from aion_common.wire import decode, seal
 from aion_common.wire.history import CHAIN_START
 from aion_executor.changes import Changes, Lookup
@@ -59,20 +58,22 @@ from aion_executor.core.inputs import (
     Input,
     MarkerInput,
     ReleasedInput,
+    ResultInput,
     TurnInput,
     UnreadableInput,
 )
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
+from aion_executor.heartbeats import Heartbeats
+from aion_executor.partition_records import PARTITION_KEY, partition_record
 from aion_executor.pins import pins_command_id, report_pins
 
-KeyValue = tuple[bytes, bytes]
-
-PARTITION_KEY = b""
-"""Key of a partition's own records."""
-
 COMMANDS = "commands"
-"""How causes name the commands topic, whatever its prefix."""
+RESULTS = "results"
+"""How causes and dead letters name the topics, whatever their prefix."""
+
+INGRESS = "ingress"
+"""How dead letters name the topic that foreign producers write, whatever its prefix."""
 
 NO_OFFSET = -1
 """Stands for the offset of a record that has none yet; only OwnerEpoch, which is never decided here, needs its own."""
@@ -82,7 +83,7 @@ NO_OFFSET = -1
 class SealedBatch:
     """What the log gets, in order, and what it changes; `changes.replies` are owed once it is there."""
 
-    records: tuple[KeyValue, ...]
+    records: tuple[tuple[bytes, bytes], ...]
     partition: Partition
     changes: Changes
 
@@ -96,8 +97,9 @@ class OpenBatch:
     is_resident: Callable[[RunId], bool]
     partition: Partition
     changes: Changes
-    records: list[KeyValue] = field(default_factory=list)
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
     answers: list[RecordedAnswer] = field(default_factory=list)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     inputs: int = 0
     value_bytes: int = 0
 
@@ -105,7 +107,7 @@ class OpenBatch:
 def open_batch(below: Lookup, partition: Partition, facts: Facts, is_resident: Callable[[RunId], bool]) -> OpenBatch:
     """An empty batch over what is decided already. Its time never goes back behind the partition's newest record."""
     assert facts.now_ms >= partition.recorded_at, "time does not go back within a partition"
-    return OpenBatch(facts=facts, is_resident=is_resident, partition=partition, changes=Changes(below))
+    return OpenBatch(facts=facts, is_resident=is_resident, partition=partition, changes=Changes(below, facts.number))
 
 
 def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
@@ -118,8 +120,13 @@ def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
             return _step_run(batch, given)
         case ReleasedInput():
             return _step_released(batch, given)
+        case ResultInput():
+            effects: Sequence[Effect] = _step_result(batch, given)
+            batch.partition = replace(batch.partition, results_next=given.offset + 1)
+            return effects
         case UnreadableInput():
-            effects: Sequence[Effect] = _step_unreadable(batch, given)
+            _step_unreadable(batch, given)
+            return ()
         case MarkerInput():
             effects = _step_marker(batch, given)
         case CommandInput():
@@ -138,9 +145,23 @@ def _step_run(batch: OpenBatch, given: TurnInput | DueInput) -> Sequence[Effect]
     return _append_run_events(batch, run, _target_of(run, None), decided.events)
 
 
-def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> Sequence[Effect]:
+def _step_result(batch: OpenBatch, given: ResultInput) -> Sequence[Effect]:
+    report = given.report
+    run = batch.changes.run(report.run_id)
+    if isinstance(report.body, TaskHeartbeat):
+        batch.value_bytes += batch.heartbeats.take(report, report.body)
+        return ()
+    decided = decide(batch.partition, run, given, batch.facts)
+    assert isinstance(decided, Decision), "a report is never refused"
+    if run is None or not decided.events:
+        REPORTS_DROPPED.inc()
+        return ()
+    return _append_run_events(batch, run, _target_of(run, None), decided.events)
+
+
+def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> None:
     letter = DeadLettered(
-        topic=COMMANDS,
+        topic=given.topic,
         partition=batch.facts.number,
         offset=given.offset,
         reason=given.reason,
@@ -149,7 +170,10 @@ def _step_unreadable(batch: OpenBatch, given: UnreadableInput) -> Sequence[Effec
         value_bytes=given.value_bytes,
     )
     _append_partition_event(batch, letter)
-    return ()
+    if given.topic == RESULTS:
+        batch.partition = replace(batch.partition, results_next=given.offset + 1)
+    else:
+        batch.partition = replace(batch.partition, commands_next=given.offset + 1)
 
 
 def _step_marker(batch: OpenBatch, given: MarkerInput) -> Sequence[Effect]:
@@ -194,6 +218,7 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
     match decide(batch.partition, run, given, batch.facts):
         case Rejection() as rejection:
             _answer(batch, command.command_id, command.reply_partition, rejection)
+            _tell_refused(batch, command, rejection)
         case Answered(answer=answer):
             _answer(batch, command.command_id, command.reply_partition, answer)
         case Park():
@@ -210,6 +235,23 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
                 *_append_command_events(batch, run, command, cause, events),
             ]
     return ()
+
+
+def _tell_refused(batch: OpenBatch, command: Command, rejection: Rejection) -> None:
+    """Nobody waits for the answer to a record of `aion.ingress`, so its refusal is a dead letter (docs/adr/0014)."""
+    if (place := ingress_place_of(command.command_id)) is None:
+        return
+    partition, offset = place
+    letter = DeadLettered(
+        topic=INGRESS,
+        partition=partition,
+        offset=offset,
+        reason=f"{rejection.code}: {rejection.reason}"[:REASON_BYTES_MAX],
+        key=workflow_key(command.namespace, command.workflow_id),
+        value=None,
+        value_bytes=0,
+    )
+    _append_partition_event(batch, letter)
 
 
 def _append_command_events(
@@ -282,8 +324,10 @@ def _append_run_events(
     return () if effect is None else (effect,)
 
 
-def _append_partition_event(batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered) -> None:
-    record = _partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
+def _append_partition_event(
+    batch: OpenBatch, event: CatalogApplied | StartParked | StartReleased | DeadLettered | HeartbeatsReceived
+) -> None:
+    record = partition_record(event, batch.facts.now_ms, batch.partition.owner_epoch)
     batch.partition = apply_to_partition(batch.partition, record, NO_OFFSET)
     batch.changes.fold_partition_event(event, batch.facts.now_ms)
     _append(batch, PARTITION_KEY, seal(record, None).value)
@@ -292,25 +336,6 @@ def _append_partition_event(batch: OpenBatch, event: CatalogApplied | StartParke
 def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
     batch.records.append((key, value))
     batch.value_bytes += len(key) + len(value)
-
-
-def _partition_record(event: PartitionEvent, now_ms: int, owner_epoch: int) -> HistoryRecord:
-    return HistoryRecord(
-        namespace=NO_NAMESPACE,
-        workflow_id=NO_WORKFLOW,
-        run_id=NO_RUN,
-        seq=0,
-        recorded_at=now_ms,
-        owner_epoch=owner_epoch,
-        chain=b"",
-        cause=None,
-        event=event,
-    )
-
-
-def partition_value(event: OwnerEpoch | Progress, now_ms: int, owner_epoch: int) -> bytes:
-    """The record value of an event that an owner writes about itself."""
-    return seal(_partition_record(event, now_ms, owner_epoch), None).value
 
 
 def is_full(batch: OpenBatch) -> bool:
@@ -332,9 +357,16 @@ def is_empty(batch: OpenBatch) -> bool:
 
 def seal_batch(batch: OpenBatch, sent_through: int) -> SealedBatch:
     """Close the batch: its `Progress` first. `sent_through`: the watermark of sends as known now."""
-    progress = Progress(commands_next=batch.partition.commands_next, sent_through=sent_through, answers=tuple(batch.answers))
+    if (beats := batch.heartbeats.event(batch.changes)) is not None:
+        _append_partition_event(batch, beats)
+    progress = Progress(
+        commands_next=batch.partition.commands_next,
+        sent_through=sent_through,
+        answers=tuple(batch.answers),
+        results_next=batch.partition.results_next,
+    )
     now_ms, owner_epoch = batch.facts.now_ms, batch.partition.owner_epoch
-    record = _partition_record(progress, now_ms, owner_epoch)
+    record = partition_record(progress, now_ms, owner_epoch)
     return SealedBatch(
         records=((PARTITION_KEY, seal(record, None).value), *batch.records),
         partition=apply_to_partition(batch.partition, record, NO_OFFSET),

@@ -4,6 +4,7 @@ The same fold as live decisions. Pure but for the store; who calls it reads the 
 between chunks.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,35 +14,50 @@ import structlog
 from aion_common.errors import BadRecord
 from aion_common.ids import NO_RUN
 from aion_common.kafka.api import LogRecord
-from aion_common.metrics import VOID_RECORDS
-from aion_common.records.events import HistoryRecord, OwnerEpoch, PartitionEvent
+from aion_common.metrics import SKIPPED_RECORDS, VOID_RECORDS
+from aion_common.records.events import (
+    CatalogApplied,
+    HistoryRecord,
+    OwnerEpoch,
+    PartitionEvent,
+    Progress,
+    RunStarted,
+    StartParked,
+)
 from aion_common.wire import UnknownSchema, decode
 from aion_executor.changes import Changes
 from aion_executor.core.apply import apply_to_partition
+from aion_executor.core.decide.catalog import apply_marker
 from aion_executor.core.partition import Partition
+from aion_executor.core.run import Run
 from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
 log = structlog.get_logger(__name__)
 
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
 
 @dataclass(slots=True)
 class Restore:
-    """How far a store has come. `next_offset`: of the history record to be read next. `void`: records passed over because
-    their owner epoch was not the newest one; `foreign`: because they could not be read."""
+    """How far the store of partition `number` has come. `next_offset`: of the history record to be read next. `void`: records
+    passed over because their owner epoch was not the newest one; `foreign`: because nobody can read them, or because they do
+    not follow what stands before them: no owner wrote them there."""
 
     store: Store
     partition: Partition
     next_offset: int
+    number: int
     void: int = 0
     foreign: int = 0
 
-    def fold(self, records: Sequence[LogRecord]) -> None:
-        """Apply a chunk of the history, in order, and write it. Raises UnknownSchema before anything of it is written."""
+    def fold(self, records: Sequence[LogRecord], *, knows_all_schemas: bool = False) -> None:
+        """Apply a chunk of the history, in order, and write it. Raises UnknownSchema before anything of it is written, unless
+        all schemas there are were learnt: an owner publishes its own before it writes."""
         if not records:
             return
-        changes = Changes(self.store)
+        changes = Changes(self.store, self.number)
         outbox: dict[int, tuple[OwedSend, ...]] = {}
-        for read, record in [(read, self._readable(read)) for read in records]:
+        for read, record in [(read, self._readable(read, knows_all_schemas)) for read in records]:
             assert read.offset >= self.next_offset, "the history is read in order"
             owed_before = len(changes.sends)
             if record is not None:
@@ -53,18 +69,23 @@ class Restore:
         meta = Meta(offset=last.offset, checksum=checksum_of(last.value or b""), partition=self.partition)
         self.store.write(changes.writes(meta, outbox))
 
-    def _readable(self, read: LogRecord) -> HistoryRecord | None:
+    def _readable(self, read: LogRecord, knows_all_schemas: bool) -> HistoryRecord | None:
         try:
             record = decode(read.value)
-        except UnknownSchema:
-            raise
         except BadRecord as error:
-            log.warning("history record passed over: not readable", offset=read.offset, reason=str(error))
-            record = None
+            if isinstance(error, UnknownSchema) and not knows_all_schemas:
+                raise
+            self._pass_over(read, str(error))
+            return None
         if isinstance(record, HistoryRecord):
             return record
-        self.foreign += 1
+        self._pass_over(read, f"a {type(record).__name__}")
         return None
+
+    def _pass_over(self, read: LogRecord, reason: str) -> None:
+        self.foreign += 1
+        SKIPPED_RECORDS.labels(topic="history").inc()
+        log.warning("history record passed over: foreign", offset=read.offset, reason=reason)
 
     def _fold_one(self, read: LogRecord, record: HistoryRecord, changes: Changes) -> None:
         if not isinstance(record.event, OwnerEpoch) and record.owner_epoch != self.partition.owner_epoch:
@@ -72,20 +93,49 @@ class Restore:
             self.void += 1
             log.warning("history record passed over: void", offset=read.offset, owner_epoch=record.owner_epoch)
             return
+        flaw = flaw_of(self.partition, changes.run(record.run_id) if _RUN_ID.fullmatch(record.run_id) else None, record)
+        if flaw is not None:
+            self._pass_over(read, flaw)
+            return
         if record.run_id != NO_RUN:
             changes.fold_run_event(record, read.value or b"")
             return
         self.partition = apply_to_partition(self.partition, record, read.offset)
-        assert isinstance(record.event, PartitionEvent), "a record without a run is an event of its partition"
+        assert isinstance(record.event, PartitionEvent), "an event of a run names it"
         changes.fold_partition_event(record.event, record.recorded_at)
 
 
-def begin_restore(store: Store) -> Restore | None:
-    """Where a store stands; a new one stands at offset 0. None: its rows are not readable, delete it."""
+def flaw_of(partition: Partition, run: Run | None, record: HistoryRecord) -> str | None:
+    """Why no owner can have written the record behind what makes this state: it is a copy of an older one, or came from
+    elsewhere. None: it follows. What is missing in a run is no such flaw: a history with a hole is never folded on."""
+    event = record.event
+    if isinstance(event, PartitionEvent) != (record.run_id == NO_RUN):
+        return "a run's event without its run, or a partition's with one"
+    match event:
+        case Progress(commands_next=commands_next) if commands_next < partition.commands_next:
+            return f"commands are decided up to {partition.commands_next} already"
+        case CatalogApplied(marker=marker) if not apply_marker(partition, marker).events:
+            return "the marker has been applied already"
+        case StartParked(offset=offset) if offset in partition.parked:
+            return f"the start at {offset} is parked already"
+        case event if isinstance(event, PartitionEvent):
+            return None
+        case RunStarted() if run is None and record.seq == 1 and _RUN_ID.fullmatch(record.run_id):
+            return None
+        case _ if run is None:
+            return "there is no such run"
+        case _ if record.seq <= run.seq:
+            return f"the run has {run.seq} events already"
+    return None
+
+
+def begin_restore(store: Store, number: int) -> Restore | None:
+    """Where the store of partition `number` stands; a new one stands at offset 0. None: its rows
+    are not readable, delete it."""
     try:
         meta = store.meta()
     except msgspec.DecodeError:
         return None
     if meta is None:
-        return Restore(store, Partition(), 0)
-    return Restore(store, meta.partition, meta.offset + 1)
+        return Restore(store, Partition(), 0, number)
+    return Restore(store, meta.partition, meta.offset + 1, number)

@@ -31,7 +31,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gateway = gateway
-    app.add_middleware(edge, in_flight_max=gateway.around.in_flight_max)
+    app.add_middleware(edge, drain=gateway.drain, in_flight_max=gateway.around.in_flight_max)
     for noun in (starts, workflows, lists, signals, queries, ends, packages, health):
         app.router.routes.extend(noun.router.routes)
     problems.install(app)
@@ -40,8 +40,8 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the gateway until `stop` is set; then it drains for limits.DRAIN_MS_MIN, if it has not done so already, and requests
-    that run after that have limits.HTTP_STOP_MS to finish.
+    """Run the gateway until `stop` is set; then it drains for `drain_ms`, if it has not done so already. After that
+    waits for ends of runs are over, and other requests have limits.LAST_ANSWERS_MS.
 
     Raises WrongCluster, Unavailable (at start), and AionError if the address cannot be listened on.
     """
@@ -51,22 +51,29 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         cluster = await join_cluster(log, topics)
         async with owners_client() as client:
             around = Surroundings(
-                log=log, topics=topics, client=client, gateway_id=settings.gateway_id, partitions=cluster.partitions
+                log=log,
+                topics=topics,
+                client=client,
+                gateway_id=settings.gateway_id,
+                partitions=cluster.partitions,
+                session_ms=settings.session_timeout_ms,
             )
             with listening(settings.http_host, settings.http_port) as (listener, _):
                 async with open_gateway(around) as gateway:
-                    await serve_until_drained(gateway, listener, stop)
+                    await serve_until_drained(gateway, listener, stop, settings.drain_ms)
     finally:
         await log.close()
 
 
-async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: asyncio.Event) -> None:
+async def serve_until_drained(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, drain_ms: int) -> None:
     """Serve until the gateway was told to stop and whoever routes to it could notice that it drains."""
     drained = asyncio.Event()
 
     async def drain() -> None:
         await stop.wait()
-        await gateway.drain.lasted(limits.DRAIN_MS_MIN)
+        await gateway.drain.lasted(drain_ms)
+        gateway.owners.end_waits()
+        gateway.drain.answer_within(limits.LAST_ANSWERS_MS)
         drained.set()
 
     async with asyncio.TaskGroup() as tasks:

@@ -1,11 +1,14 @@
 """Whether this gateway takes new work. It stops when it is told to drain, and does not begin again: the process is replaced.
 
-New work is what would have to be finished elsewhere: deploys, routes, unloads and starts. Everything else goes on.
+New work is what would have to be finished elsewhere: deploys, routes, unloads and starts. Everything else goes on, until the
+gateway ends: then every request that it has taken is answered within a time.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from aion_common.errors import AionError
+from aion_common.errors import AionError, Unavailable
 
 
 class ShuttingDown(AionError):
@@ -17,6 +20,8 @@ class Drain:
 
     def __init__(self) -> None:
         self._began: float | None = None
+        self._taken: set[asyncio.Timeout] = set()
+        self._answered_by: float | None = None
 
     @property
     def is_on(self) -> bool:
@@ -33,6 +38,28 @@ class Drain:
         self.begin()
         assert self._began is not None, "it has begun"
         await asyncio.sleep(self._began + ms / 1000 - asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Around the work for a request. Raises Unavailable when the time of `answer_within` is over."""
+        scope = asyncio.timeout_at(self._answered_by)
+        try:
+            async with scope:
+                self._taken.add(scope)
+                yield
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise Unavailable("this gateway ends before the answer is there") from error
+        finally:
+            self._taken.discard(scope)
+
+    def answer_within(self, ms: int) -> None:
+        """The gateway ends: so long what was taken, and what still comes, may take."""
+        self._answered_by = asyncio.get_running_loop().time() + ms / 1000
+        for scope in self._taken:
+            if not scope.expired():
+                scope.reschedule(self._answered_by)
 
     def refuse_new_work(self) -> None:
         """Raise ShuttingDown while draining."""

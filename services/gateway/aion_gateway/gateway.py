@@ -12,6 +12,7 @@ from aion_common.kafka.api import Log, Sender
 from aion_common.kafka.topics import Topics
 from aion_gateway.commands import Commands
 from aion_gateway.drain import Drain
+from aion_gateway.ingress.bridge import Bridge
 from aion_gateway.owners import Owners
 from aion_gateway.replies import Replies
 from aion_gateway.versions import Versions
@@ -19,7 +20,8 @@ from aion_gateway.versions import Versions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a gateway works with. `client`: to executors; `partitions`: of `aion.commands`; `in_flight_max`: HTTP requests."""
+    """What a gateway works with. `client`: to executors; `partitions`: of `aion.commands`; `in_flight_max`: HTTP requests;
+    `session_ms`: after so long without a sign of it, its share of `aion.ingress` goes to others."""
 
     log: Log
     topics: Topics
@@ -27,6 +29,7 @@ class Surroundings:
     gateway_id: str
     partitions: int
     reply_wait_ms: int = limits.REPLY_WAIT_MS
+    session_ms: int = limits.GROUP_SESSION_MS
     in_flight_max: int = limits.IN_FLIGHT_REQUESTS_MAX
 
 
@@ -61,12 +64,20 @@ async def open_gateway(around: Surroundings) -> AsyncIterator[Gateway]:
     )
     owners = Owners(log, topics, around.client)
     versions = Versions(log, topics)
+    bridge = Bridge(
+        log=log,
+        topics=topics,
+        gateway_id=around.gateway_id,
+        partitions=around.partitions,
+        session_ms=around.session_ms,
+    )
     try:
         async with asyncio.TaskGroup() as followers:
             following = [
                 followers.create_task(replies.run(), name="follow-replies"),
                 followers.create_task(owners.run(), name="follow-owners"),
                 followers.create_task(versions.run(), name="follow-versions"),
+                followers.create_task(bridge.run(drain), name="forward-ingress"),
             ]
             yield Gateway(
                 around=around,

@@ -5,7 +5,8 @@ whoever is the owner then, until the time is up. A newer owner ends a try at onc
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Never
@@ -29,6 +30,10 @@ _TRY_AGAIN = frozenset({421, 502, 503, 504})
 504 is an owner's own: a query was not answered in time."""
 
 
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
+"""Nobody there, or an address that is none: of some host names the client says so with a UnicodeError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerAnswer:
     """What an owner said, to be passed on as it is."""
@@ -43,6 +48,7 @@ class _Question:
     what: str
     query: Mapping[str, str]
     body: bytes | None
+    is_wait: bool
 
 
 class Readiness(BaseModel):
@@ -60,6 +66,8 @@ class Owners:
         self._newest: dict[int, Owner] = {}
         self._changed = asyncio.Event()
         self._tries: dict[int, set[asyncio.Timeout]] = {}
+        self._waits: set[asyncio.Timeout] = set()
+        self._waits_until = math.inf
         self.tail = Tail(log, topics, Place(topic=topics.owners, partition=0, from_end=False), self._take)
 
     async def run(self) -> Never:
@@ -69,6 +77,11 @@ class Owners:
     def newest(self, partition: int) -> Owner | None:
         """The owner with the newest epoch known; None while there was none ever."""
         return self._newest.get(partition)
+
+    def end_waits(self) -> None:
+        """The gateway ends: who waits in `ask` gets the owner's present answer, now, and nobody waits any more."""
+        self._waits_until = asyncio.get_running_loop().time()
+        _interrupt(self._waits)
 
     async def ask(
         self, partition: int, what: str, query: Mapping[str, str], *, wait_ms: int | None = None, body: bytes | None = None
@@ -87,10 +100,13 @@ class Owners:
         while True:
             owner = self._newest.get(partition)
             if owner is not None:
-                left_ms = max(0, round((wait_until - loop.time()) * 1000)) if body is None else wait_ms or 0
+                left_ms = wait_ms or 0
+                if body is None:
+                    left_ms = max(0, round((min(wait_until, self._waits_until) - loop.time()) * 1000))
                 asked = query if wait_ms is None else {**query, "wait_ms": str(left_ms)}
                 until = min(deadline, loop.time() + (left_ms + limits.OWNER_HTTP_MS) / 1000)
-                answer = await self._try(owner, _Question(what=what, query=asked, body=body), until)
+                question = _Question(what=what, query=asked, body=body, is_wait=body is None and left_ms > 0)
+                answer = await self._try(owner, question, until)
                 if answer is not None:
                     return answer
             if loop.time() >= deadline:
@@ -127,7 +143,7 @@ class Owners:
             if response.status_code != httpx.codes.OK:
                 raise Unavailable(f"the executor at {address} is not ready")
             return Readiness.model_validate_json(response.content)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError) as error:
+        except (*_NO_ANSWER, ValidationError) as error:
             raise Unavailable(f"the executor at {address} does not answer") from error
 
     async def _try(self, owner: Owner, question: _Question, until: float) -> OwnerAnswer | None:
@@ -136,9 +152,9 @@ class Owners:
         params = {**question.query, "owner_epoch": str(owner.owner_epoch)}
         try:
             async with asyncio.timeout_at(until) as scope:
-                with self._interruptible(owner.partition, scope):
+                with self._interruptible(owner.partition, scope, question):
                     response = await self._client.request(method, url, params=params, content=question.body)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except _NO_ANSWER as error:
             logger.info("owner did not answer", partition=owner.partition, address=owner.address, reason=repr(error))
             return None
         content_type = response.headers.get("content-type", "application/octet-stream")
@@ -148,13 +164,16 @@ class Owners:
         return OwnerAnswer(status=response.status_code, content_type=content_type, body=response.content)
 
     @contextmanager
-    def _interruptible(self, partition: int, scope: asyncio.Timeout) -> Iterator[None]:
+    def _interruptible(self, partition: int, scope: asyncio.Timeout, question: _Question) -> Iterator[None]:
         tries = self._tries.setdefault(partition, set())
         tries.add(scope)
+        if question.is_wait:
+            self._waits.add(scope)
         try:
             yield
         finally:
             tries.discard(scope)
+            self._waits.discard(scope)
 
     async def _pause(self, until: float) -> None:
         try:
@@ -172,6 +191,10 @@ class Owners:
         self._newest[record.partition] = record
         self._changed.set()
         self._changed = asyncio.Event()
-        for scope in self._tries.get(record.partition, ()):
-            if not scope.expired():
-                scope.reschedule(asyncio.get_running_loop().time())
+        _interrupt(self._tries.get(record.partition, ()))
+
+
+def _interrupt(tries: Iterable[asyncio.Timeout]) -> None:
+    for scope in tries:
+        if not scope.expired():
+            scope.reschedule(asyncio.get_running_loop().time())

@@ -113,17 +113,21 @@ def executor(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 
 
 @app.command()
-def gateway(
+def gateway(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     bootstrap: Bootstrap = None,
     topic_prefix: TopicPrefix = None,
     gateway_id: Annotated[str | None, typer.Option(show_default="host name", help="Unique among the gateways.")] = None,
     http_host: Host = None,
     http_port: Annotated[int | None, typer.Option(min=0, max=65535, show_default="7600", help="Port of the HTTP API.")] = None,
+    drain_ms: Annotated[
+        int | None, typer.Option(min=0, show_default="2000", help="To refuse new work for so long before the end.")
+    ] = None,
     log_level: LogLevel = None,
 ) -> None:
     """Serve the HTTP API."""
     flags = {"bootstrap": bootstrap, "topic_prefix": topic_prefix, "log_level": log_level}
-    _serve("gateway", {**flags, "gateway_id": gateway_id, "http_host": http_host, "http_port": http_port})
+    address = {"http_host": http_host, "http_port": http_port}
+    _serve("gateway", {**flags, **address, "gateway_id": gateway_id, "drain_ms": drain_ms})
 
 
 @app.command()

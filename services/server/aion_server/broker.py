@@ -1,7 +1,8 @@
-"""A real Kafka broker (KRaft, one node) as a child process: for development and tests, never for production.
+"""A real Kafka broker (KRaft) as a child process: for development and tests, never for production.
 
 A folder holds one broker: its settings, data and log. Any number of brokers may run side by side, each in a folder of its
-own. On Linux a broker dies with the process that started it. Where Java and the jars come from: `java`.
+own: alone, or as members of one cluster (`seats`). On Linux a broker dies with the process that started it. Where Java and
+the jars come from: `java`.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ import signal
 import socket
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from aion_common.errors import Unavailable
 from aion_common.kafka import client
+from aion_common.processes import send_signal
 from aion_server.java import BrokerFailed, classes_file, find_jars, find_java
 
 KAFKA_VERSION = "4.4.0"
@@ -29,8 +32,13 @@ START_MS = 60_000
 STOP_MS = 15_000
 """A broker asked to stop has so long before it is killed; its data survive either."""
 
+SESSION_MS = 3_000
+"""A broker that was not heard of for so long loses what it leads. Kafka's own default is 9 s."""
+
 _PORT_TRIES = 3
-_ENDED_AS_ASKED = 128 + signal.SIGTERM
+ENDED_AS_ASKED = 128 + signal.SIGTERM
+"""The exit code of a broker that was asked to stop."""
+
 _CLASSES = "classes.jsa"
 """Java's archive of loaded classes: the first broker that is stopped on a machine leaves it, and the next ones start in
 half the time."""
@@ -40,8 +48,8 @@ _JAVA_OPTIONS = ("-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:
 
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={node_id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
@@ -49,21 +57,23 @@ inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
-default.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={copies_in_sync}
+unclean.leader.election.enable=false
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 offsets.topic.segment.bytes=1048576
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={copies_in_sync}
 transaction.state.log.segment.bytes=1048576
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={copies_in_sync}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
+broker.session.timeout.ms={session_ms}
 log.cleaner.dedupe.buffer.size=4194304
 log.index.size.max.bytes=1048576
 num.network.threads=2
@@ -95,15 +105,44 @@ if os.getppid() == int(sys.argv[1]):
 """Runs in the child: asks for SIGKILL when the parent dies (the question closes the race before it), becomes Java."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A broker's place in a cluster whose members are brokers and controllers at once. `ports`: of all members, by node id
+    from 1, first that for clients, then that of the controller. `session_ms`: broker.session.timeout.ms."""
+
+    cluster_id: str
+    node_id: int
+    ports: tuple[tuple[int, int], ...]
+    session_ms: int = SESSION_MS
+
+    @property
+    def port(self) -> int:
+        """Its own, for clients."""
+        return self.ports[self.node_id - 1][0]
+
+
+def seats(members: int, session_ms: int = SESSION_MS) -> list[Seat]:
+    """The places of a new cluster; every topic has a copy at each member, and all but one must be in sync. No member answers
+    before most of them run, so start them together."""
+    cluster_id = _new_cluster_id()
+    ports = tuple((free_port(), free_port()) for _ in range(members))
+    return [
+        Seat(cluster_id=cluster_id, node_id=node_id, ports=ports, session_ms=session_ms) for node_id in range(1, members + 1)
+    ]
+
+
 class Broker:
     """One broker in one folder. Start, stop and kill may follow one another any number of times on the same data.
 
     The process belongs to the thread that starts it: on Linux it dies with that thread."""
 
-    def __init__(self, folder: Path, port: int = 0, *, version: str = KAFKA_VERSION, heap_mb: int = 512) -> None:
-        """`port` 0: the one it had in this folder, or any free one."""
+    def __init__(
+        self, folder: Path, port: int = 0, *, version: str = KAFKA_VERSION, heap_mb: int = 512, seat: Seat | None = None
+    ) -> None:
+        """`port` 0: that of its seat, or the one it had in this folder, or any free one. Without a seat it is alone."""
         self._folder = folder.resolve()
-        self._port = port
+        self._seat = seat
+        self._port = port if seat is None else seat.port
         self._version = version
         self._heap_mb = heap_mb
         self._process: asyncio.subprocess.Process | None = None
@@ -160,15 +199,14 @@ class Broker:
         """Ask it to end, wait, and kill it if it does not. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.terminate()
+        send_signal(self._process, signal.SIGTERM)
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 code = await self._process.wait()
         except TimeoutError:
             await self.kill()
         else:
-            if code == _ENDED_AS_ASKED:
+            if code == ENDED_AS_ASKED:
                 self._keep_classes()
         self._process = None
 
@@ -176,8 +214,7 @@ class Broker:
         """SIGKILL, as a crash. Harmless when it does not run."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
         await self._process.wait()
         self._process = None
 
@@ -201,7 +238,7 @@ class Broker:
         shutil.rmtree(self._folder / "data", ignore_errors=True)
         (self._folder / "log4j2.properties").write_text(_LOG4J)
         settings = self._write_settings()
-        cluster_id = base64.urlsafe_b64encode(b"aion" + uuid.uuid4().bytes[4:]).decode().rstrip("=")
+        cluster_id = _new_cluster_id() if self._seat is None else self._seat.cluster_id
         arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
         with self.log.open("ab") as output:
             formatting = await asyncio.create_subprocess_exec(
@@ -213,7 +250,18 @@ class Broker:
 
     def _write_settings(self) -> Path:
         settings = self._folder / "server.properties"
-        text = _PROPERTIES.format(port=self._port, controller_port=free_port(), data=self._folder / "data")
+        seat = self._seat or Seat(cluster_id="", node_id=1, ports=((self._port, free_port()),))
+        copies = len(seat.ports)
+        text = _PROPERTIES.format(
+            node_id=seat.node_id,
+            voters=",".join(f"{node_id}@127.0.0.1:{port}" for node_id, (_, port) in enumerate(seat.ports, start=1)),
+            port=self._port,
+            controller_port=seat.ports[seat.node_id - 1][1],
+            data=self._folder / "data",
+            copies=copies,
+            copies_in_sync=max(copies - 1, 1),
+            session_ms=seat.session_ms,
+        )
         settings.write_text(text)
         return settings
 
@@ -256,6 +304,10 @@ class Broker:
 
     def _last_words(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(b"aion" + uuid.uuid4().bytes[4:]).decode().rstrip("=")
 
 
 def free_port() -> int:

@@ -35,6 +35,7 @@ def executor_program(settings: Settings, name: str) -> Program:
 def gateway_program(settings: Settings, name: str) -> Program:
     """A gateway on `settings.http_port`; `name` is its id."""
     flags = ["--gateway-id", name, "--http-host", settings.http_host, "--http-port", str(settings.http_port)]
+    flags += ["--drain-ms", str(settings.drain_ms)]
     address = f"{settings.http_host}:{settings.http_port}"
     return _program(settings, name, lambda: Launch(command=_command(settings, "gateway", flags), address=address))
 

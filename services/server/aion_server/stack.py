@@ -47,8 +47,8 @@ class StackSpec:
 class BrokerPart:
     """The development broker as a part of the stack."""
 
-    def __init__(self, broker: Broker) -> None:
-        self.name = "broker"
+    def __init__(self, broker: Broker, name: str = "broker") -> None:
+        self.name = name
         self.log = broker.log
         self.pid: int | None = None
         self.address = ""
@@ -143,7 +143,9 @@ async def _begin(settings: Settings, spec: StackSpec, supervisor: Supervisor, bo
     if spec.own_broker:
         settings = await _start_broker(settings, spec, supervisor)
     await create_cluster(settings)
-    settings = settings.model_copy(update={"log_level": spec.log_level})
+    # What is stopped with its gateway stops as a whole: nobody could go elsewhere.
+    drain_ms = settings.drain_ms if "drain_ms" in settings.model_fields_set else 0
+    settings = settings.model_copy(update={"log_level": spec.log_level, "drain_ms": drain_ms})
     await supervisor.start([catalog_program(settings, "catalog")])
     await supervisor.start([executor_program(settings, f"executor-{n}") for n in range(1, spec.executors + 1)])
     await supervisor.start([gateway_program(settings, "gateway")])

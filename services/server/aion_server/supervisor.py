@@ -5,7 +5,6 @@ the parts are. Nothing here outlives the supervisor, not even when it is killed:
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Protocol
 from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.errors import AionError
+from aion_common.processes import send_signal
 from aion_common.settings import PARENT_PID
 
 
@@ -103,14 +103,12 @@ class Program:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        send_signal(process, signal.SIGTERM)
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 await process.wait()
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
             await process.wait()
 
 

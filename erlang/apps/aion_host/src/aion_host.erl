@@ -25,7 +25,7 @@
     runs = #{} :: #{aion_frames:activation() => #run{}},
     activations = #{} :: #{pid() => aion_frames:activation()},
     starts = #{} :: #{aion_frames:activation() => aion_frames:start()},                  % more history follows
-    modules = #{} :: #{{load | check, aion_frames:request()} => aion_frames:parts()}     % more modules follow
+    modules = #{} :: #{{load | check, aion_frames:ticket()} => aion_frames:parts()}     % more modules follow
 }).
 
 -spec start(aion_code:libraries()) -> ok.
@@ -51,6 +51,7 @@ boot(Fd) ->
     process_flag(message_queue_data, off_heap),
     process_flag(priority, high),
     ok = aion_rows:boot(),
+    ok = aion_results:boot(),
     %% Read by the poller: {Activation, Pid, Turn, Seen} of every run whose turn has not ended.
     ets:new(aion_open, [named_table, protected]),
     Io = aion_io:start_link(),
@@ -65,6 +66,7 @@ loop(#host{port = Port} = Host) ->
     receive
         {Port, {data, Frame}} -> loop(tidy(byte_size(Frame), lists:foldl(fun order/2, Host, aion_frames:decode(Frame))));
         {turn, Pid, End} -> loop(turn_ended(Pid, End, Host));
+        {request, Pid, Request} -> loop(requested(Pid, Request, Host));
         {polled, Activation, Turn, Mark} -> loop(found_waiting(Activation, Turn, Mark, Host));
         {stuck, Activation, Turn} -> loop(found_stuck(Activation, Turn, Host));
         {'DOWN', _, process, Pid, Reason} -> loop(process_ended(Pid, Reason, Host));
@@ -206,6 +208,15 @@ advance(Activation, #run{turns = Turns} = Run, End, Host) ->
     {Actions, Turns1} = aion_turns:ended(End, Turns),
     perform(Actions, Activation, Run#run{turns = Turns1}, Host).
 
+requested(Pid, Request, #host{activations = Activations, runs = Runs} = Host) ->
+    case Activations of
+        #{Pid := Activation} ->
+            #{Activation := #run{turns = Turns} = Run} = Runs,
+            {Actions, Turns1} = aion_turns:request(Request, Turns),
+            perform(Actions, Activation, Run#run{turns = Turns1}, Host);
+        _ -> Host
+    end.
+
 found_waiting(Activation, Turn, Mark, #host{runs = Runs} = Host) ->
     case Runs of
         #{Activation := #run{turn = Turn, turns = Turns} = Run} ->
@@ -230,11 +241,25 @@ deliver(Activation, #run{turns = Turns, pid = Pid, seen = Seen} = Run, Turn, Hos
     case aion_turns:wait(Turns) =:= {wait, 'receive', nil} andalso aion_poll:look(Pid, Seen) of
         busy -> hold(Activation, Run, Turn, Host);
         {same_wait, Mark} -> give(Activation, Run#run{seen = Mark}, Turn, Host);
-        {new_wait, Mark} ->
-            #host{runs = #{Activation := Run1}} = Host1 =
-                advance(Activation, Run#run{seen = Mark}, {wait, 'receive', nil}, Host),
-            give(Activation, Run1, Turn, Host1);
+        {new_wait, Mark} -> caught_in_new_wait(Activation, Mark, Turn, Host);
         false -> give(Activation, Run, Turn, Host)
+    end.
+
+%% What the run has said on its way there may not have been read yet; maybe it waits in the SDK, and has said so.
+caught_in_new_wait(Activation, Mark, Turn, #host{runs = Runs} = Host) ->
+    #{Activation := #run{pid = Pid, turns = Turns} = Run} = Runs,
+    receive
+        {request, Pid, Request} ->
+            {_, Turns1} = aion_turns:request(Request, Turns),
+            caught_in_new_wait(Activation, Mark, Turn, keep(Activation, Run#run{turns = Turns1}, Host));
+        {turn, Pid, End} ->
+            case advance(Activation, Run, End, Host) of
+                #host{runs = #{Activation := Run1}} = Host1 -> give(Activation, Run1, Turn, Host1);
+                Host1 -> Host1
+            end
+    after 0 ->
+        #host{runs = #{Activation := Run1}} = Host1 = advance(Activation, Run#run{seen = Mark}, {wait, 'receive', nil}, Host),
+        give(Activation, Run1, Turn, Host1)
     end.
 
 give(Activation, #run{turns = Turns} = Run, Turn, Host) ->
@@ -272,17 +297,17 @@ hand_over(#run{pid = Pid}, NowMs, Gifts) ->
     [aion_run:give(Pid, Gift) || Gift <- Gifts],
     ok.
 
-report({report, {wait, Kind, Name}, Seq}, Activation) -> {waiting, Activation, Seq, Kind, Name};
-report({report, {completed, Json}, Seq}, Activation) -> {completed, Activation, Seq, Json};
-report({report, {cancelled, Reason}, Seq}, Activation) -> {cancelled, Activation, Seq, Reason};
-report({report, {failed, Kind, Message, Details}, Seq}, Activation) ->
+report({report, {wait, Kind, Name}, Seq, Requests}, Activation) -> {waiting, Activation, Seq, Kind, Name, Requests};
+report({report, {completed, Json}, Seq, _}, Activation) -> {completed, Activation, Seq, Json};
+report({report, {cancelled, Reason}, Seq, _}, Activation) -> {cancelled, Activation, Seq, Reason};
+report({report, {failed, Kind, Message, Details}, Seq, _}, Activation) ->
     {failed, Activation, Seq, Kind, Message, Details};
 report(caught_up, Activation) -> {caught_up, Activation};
 report({diverged, Expected, Found}, Activation) -> {diverged, Activation, Expected, Found}.
 
-what_follows({report, {wait, _, _}, _}) -> another_turn;
+what_follows({report, {wait, _, _}, _, _}) -> another_turn;
 what_follows(caught_up) -> another_turn;
-what_follows({report, _, _}) -> nothing;
+what_follows({report, _, _, _}) -> nothing;
 what_follows({diverged, _, _}) -> death.
 
 process_ended(Pid, Reason, #host{activations = Activations} = Host) when is_map_key(Pid, Activations) ->

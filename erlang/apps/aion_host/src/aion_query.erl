@@ -16,9 +16,9 @@
 }).
 -record(queries, {
     writer :: pid(),
-    known = #{} :: #{aion_frames:request() => #query{}},
-    ready = queue:new() :: queue:queue(aion_frames:request()),
-    running = #{} :: #{pid() => aion_frames:request()}
+    known = #{} :: #{aion_frames:ticket() => #query{}},
+    ready = queue:new() :: queue:queue(aion_frames:ticket()),
+    running = #{} :: #{pid() => aion_frames:ticket()}
 }).
 
 -spec start_link(Writer :: pid()) -> pid().

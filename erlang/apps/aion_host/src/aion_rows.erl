@@ -2,13 +2,21 @@
 %% another what belongs in no mailbox. Public, as the run writes its own row: only the run while it runs, only the host while
 %% it waits.
 -module(aion_rows).
--export([add/3, at/2, boot/0, cancel/2, drop/1, info/0, now/0, publish/1, published/1, raised/1, take_cancel/0, was_raised/1]).
+-export([add/3, at/2, boot/0, cancel/2, count/2, drop/1, info/0, newest_id/0, now/0, publish/1, published/1, raised/1,
+         take_cancel/0, was_raised/1]).
 
-%% Positions in a row: {Pid, Now, Info, Cancel, Published}.
+%% Positions in a row: {Pid, Now, Info, Cancel, Published, Id, Requests, Bytes, Each}.
 -define(NOW, 2).
 -define(INFO, 3).
 -define(CANCEL, 4).                 % none | {pending | raised, Reason}
 -define(PUBLISHED, 5).
+-define(ID, 6).                     % of the newest timer or activity
+-define(REQUESTS, 7).               % of the current turn
+-define(BYTES, 8).                  % of them, without
+-define(EACH, 9).                   % what the history adds to each
+
+%% Of a record of the history, beside the ids of the run and what the request itself holds.
+-define(RECORD_BYTES, 150).
 
 -spec boot() -> ok.
 boot() ->
@@ -17,19 +25,41 @@ boot() ->
 
 -spec add(pid(), NowMs :: integer(), map()) -> ok.
 add(Pid, NowMs, Info) ->
-    true = ets:insert(aion_runs, {Pid, NowMs, Info, none, undefined}),
+    true = ets:insert(aion_runs, {Pid, NowMs, Info, none, undefined, 0, 0, 0, each(Info)}),
     ok.
+
+each(#{namespace := Namespace, workflow_id := WorkflowId, run_id := RunId}) ->
+    ?RECORD_BYTES + byte_size(Namespace) + byte_size(WorkflowId) + byte_size(RunId).
 
 -spec drop(pid()) -> ok.
 drop(Pid) ->
-    ets:delete(aion_runs, Pid),
-    ok.
+    case ets:take(aion_runs, Pid) of
+        [Row] when element(?ID, Row) > 0 -> aion_results:drop(Pid);
+        _ -> ok
+    end.
 
 -spec at(pid(), NowMs :: integer()) -> ok.
-%% The run is given inputs, the newest recorded at that time.
+%% The run is given inputs, the newest recorded at that time; its requests are counted from here. (Not from every turn's end:
+%% a replay need not see a soft wait that no inputs followed.)
 at(Pid, NowMs) ->
-    ets:update_element(aion_runs, Pid, {?NOW, NowMs}),
+    ets:update_element(aion_runs, Pid, [{?NOW, NowMs}, {?REQUESTS, 0}, {?BYTES, 0}]),
     ok.
+
+-spec count(Ids :: 0 | 1, Bytes :: non_neg_integer()) -> {ok, aion_frames:id()} | {over, requests | bytes}.
+%% Counts a request of the calling run, which has `Bytes` of its own. `Ids`: whether it takes a new id, which is returned then.
+count(Ids, Bytes) ->
+    [Id, Requests, Own, Each] = counted(Ids, 1, Bytes),
+    case {Requests > aion_limits:turn_requests(), Own + Requests * Each > aion_limits:turn_bytes()} of
+        {false, false} -> {ok, Id};
+        {Many, _} ->
+            counted(-Ids, -1, -Bytes),
+            {over, case Many of true -> requests; false -> bytes end}
+    end.
+
+counted(Ids, Requests, Bytes) ->
+    try ets:update_counter(aion_runs, self(), [{?ID, Ids}, {?REQUESTS, Requests}, {?BYTES, Bytes}, {?EACH, 0}])
+    catch error:badarg -> error(not_the_process_of_a_run)
+    end.
 
 -spec cancel(pid(), aion_frames:reason()) -> ok.
 %% The run's next call that may wait is to raise.
@@ -58,6 +88,10 @@ was_raised(Reason) ->
         [Row] -> element(?CANCEL, Row) =:= {raised, Reason};
         [] -> false
     end.
+
+-spec newest_id() -> non_neg_integer().
+%% Of the timers and activities of the calling run; 0 before the first.
+newest_id() -> own(?ID).
 
 -spec now() -> integer().
 now() -> own(?NOW).

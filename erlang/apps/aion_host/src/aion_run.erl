@@ -1,6 +1,6 @@
 %% One process per run: runs Module:Function(Argument), tells the host how it ended.
 -module(aion_run).
--export([finish/3, give/2, run/4, too_large/4]).
+-export([cut/2, finish/3, give/2, run/4, too_large/4]).
 
 -spec run(module(), atom(), Argument :: binary(), [aion_turns:gift()]) -> ok.
 %% Body of the process. Exits of what the workflow links to arrive as messages.
@@ -11,7 +11,10 @@ run(Module, Function, Argument, Gifts) ->
     ok.
 
 -spec give(pid(), aion_turns:gift()) -> ok.
-%% Signals are messages; a request to cancel is one to a run that waits in the SDK, which takes it.
+%% Signals are messages; a request to cancel, and the news that something has ended, are messages to a run that waits in the
+%% SDK, which takes them.
+give(Pid, {ended, Id, Outcome}) -> aion_results:ended(Pid, Id, Outcome);
+give(Pid, {wake, Ids}) -> send(Pid, {aion_ended, Ids});
 give(Pid, {pend, Reason}) -> aion_rows:cancel(Pid, Reason);
 give(Pid, {raise, Reason}) -> send(Pid, {aion_cancelled, Reason});
 give(Pid, Signal) -> send(Pid, Signal).
@@ -83,6 +86,8 @@ text(Format, Args) ->
 %% Cut at the limit, between characters.
 short(Text) -> cut(iolist_to_binary(Text), aion_limits:text_bytes()).
 
+-spec cut(binary(), Max :: non_neg_integer()) -> binary().
+%% At most so many bytes of UTF-8, in whole characters.
 cut(Text, Max) ->
     case Text of
         <<Head:Max/binary, Next, _/binary>> when Next band 16#c0 =/= 16#80 -> Head;

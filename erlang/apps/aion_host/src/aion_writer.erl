@@ -4,7 +4,7 @@
 -export([start_link/1]).
 
 -define(RECORDS_MAX, 512).
-%% A single record is far smaller (limits of results and messages), so a frame stays below the peer's 4 MiB.
+%% A single record is smaller (limits of results, messages and the requests of a turn), so a frame stays below the peer's 4 MiB.
 -define(BYTES_MAX, 1 bsl 20).
 
 -spec start_link(port()) -> pid().

@@ -11,7 +11,7 @@ from aion_common.checking.answers import Answers, answer_in
 from aion_common.checking.catalog import CatalogHistory, names
 from aion_common.checking.report import Report
 from aion_common.checking.run import RunHistory
-from aion_common.ids import NO_RUN, CommandId, RunId
+from aion_common.ids import NO_RUN, CommandId, RunId, ingress_place_of
 from aion_common.limits import ANSWERS_KEPT_MS
 from aion_common.records.commands import CatalogMarker, Command, CommandRecord, IdConflict, MarkerBody, StartRun
 from aion_common.records.events import (
@@ -32,6 +32,7 @@ from aion_common.records.replies import (
     CancelAccepted,
     PinKind,
     PinsReported,
+    Rejection,
     SignalAccepted,
     StartAccepted,
     TerminateAccepted,
@@ -39,6 +40,9 @@ from aion_common.records.replies import (
 
 COMMANDS = "commands"
 """How causes and dead letters name the commands topic, whatever its prefix."""
+
+INGRESS = "ingress"
+"""How dead letters name the topic that foreign producers write."""
 
 _OPEN_PINS = frozenset({PinKind.LIVE_RUN, PinKind.RECOVERABLE_RUN})
 
@@ -107,7 +111,9 @@ class PartitionHistory:
         for parked, command_id in batch.released.items():
             is_decided = command_id in batch.decided
             self._promise(batch.first, is_decided, f"the start released at {parked} is decided in the same batch")
-        for answer in batch.answers.values():
+        for command_id, answer in batch.answers.items():
+            is_told = not isinstance(answer, Rejection) or self._is_told(command_id)
+            self._promise(batch.first, is_told, f"the refusal of {command_id} is in the dead letters")
             self._promise(batch.first, self._is_true(answer), f"an answer says what is in the history, not {answer}")
         for passed in range(batch.decides_from, self.commands_next):
             match self.commands.get(passed):
@@ -159,6 +165,11 @@ class PartitionHistory:
         self._batch.decided.add(command_id)
         if isinstance(answer, StartAccepted | SignalAccepted | CancelAccepted | TerminateAccepted):
             self.report.answered[command_id] = answer.run_id
+
+    def _is_told(self, command_id: CommandId) -> bool:
+        """Whether whoever sent the refused command can know: nobody waits for an answer to a record of `aion.ingress`."""
+        place = ingress_place_of(command_id)
+        return place is None or (INGRESS, *place) in self._letters
 
     def _is_true(self, answer: Answer) -> bool:
         match answer:

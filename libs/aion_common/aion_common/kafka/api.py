@@ -6,8 +6,9 @@ partitions are numbers from 0; all offsets are non-negative; all times are milli
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from aion_common.errors import AionError
 
@@ -35,8 +36,7 @@ class OffsetOutOfRange(AionError):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRecord:
+class LogRecord(Struct, frozen=True, kw_only=True, gc=False):
     """One record as read. `timestamp_ms` is the broker's append time on every topic of the system."""
 
     offset: int
@@ -46,24 +46,21 @@ class LogRecord:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducerIdentity:
+class ProducerIdentity(Struct, frozen=True, kw_only=True, gc=False):
     """What a broker fences by: in each partition it refuses an epoch older than the newest it saw of that id."""
 
     producer_id: int
     producer_epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
+class Appended(Struct, frozen=True, kw_only=True, gc=False):
     """An acknowledged batch: its records have the offsets `base_offset`, +1, ...; `timestamp_ms` is the broker's clock."""
 
     base_offset: int
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(Struct, frozen=True, kw_only=True, gc=False):
     """One record of a transaction."""
 
     topic: str
@@ -73,8 +70,7 @@ class Write:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class Topic(Struct, frozen=True, kw_only=True, gc=False):
     """A topic, wanted or as it is. `configs`: in what is wanted, only the settings that matter; as it is, all of them."""
 
     name: str
@@ -223,6 +219,9 @@ class Log(Protocol):
 
     async def describe_topics(self, names: Collection[str]) -> Mapping[str, Topic]:
         """Those of the topics that exist."""
+
+    async def topics_beginning(self, name: str) -> Mapping[str, int]:
+        """How many partitions each of the topics has whose names begin so."""
 
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """Create what does not exist and wait until it can be used; what exists is left as it is."""

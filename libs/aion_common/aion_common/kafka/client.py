@@ -7,7 +7,6 @@ stands in the way of another; the log itself keeps one for short questions.
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
@@ -25,7 +24,8 @@ from aion_common.kafka.api import (
     Topic,
     TransactionalProducer,
 )
-from aion_common.kafka.connection import Retry, any_node, ask, close_client, insist, leader_of, open_client
+from aion_common.kafka.brokers import Brokers, Retry
+from aion_common.kafka.connection import close_client, confirm_leader, insist, leader_of, open_client
 from aion_common.kafka.fenced import KafkaFencedAppender
 from aion_common.kafka.membership import KafkaMembership, Place
 from aion_common.kafka.produce import EARLIEST, LATEST, init_producer_id, list_offsets
@@ -36,20 +36,13 @@ from aion_common.kafka.transaction import KafkaTransactionalProducer
 
 async def connect(bootstrap: str, *, client_id: str = "aion") -> Log:
     """Connect to the cluster. `bootstrap`: host:port, several separated by commas. Raises Unavailable."""
-    client = await open_client(bootstrap, client_id)
-    log = KafkaLog(bootstrap, client_id, client)
-    try:
-        await log.ping()
-    except BaseException:
-        await log.close()
-        raise
-    return log
+    return KafkaLog(bootstrap, client_id, await open_client(bootstrap, client_id))
 
 
 class KafkaLog:
     """See `Log`. It owns the client."""
 
-    def __init__(self, bootstrap: str, client_id: str, client: AIOKafkaClient) -> None:
+    def __init__(self, bootstrap: str, client_id: str, client: Brokers) -> None:
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._client = client
@@ -119,6 +112,10 @@ class KafkaLog:
         """See `Log`."""
         return await insist(self._client, "topics", lambda: admin.describe_topics(self._client, names))
 
+    async def topics_beginning(self, name: str) -> Mapping[str, int]:
+        """See `Log`."""
+        return await insist(self._client, "topics", lambda: admin.topics_beginning(self._client, name))
+
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """See `Log`."""
         names = [topic.name for topic in topics]
@@ -129,7 +126,7 @@ class KafkaLog:
         """See `Log`. One try, for who asks wants to know how it is now."""
         try:
             async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
-                await ask(self._client, any_node(self._client), MetadataRequest([]))
+                await self._client.any_answer(MetadataRequest([]))
         except (Retry, TimeoutError) as cause:
             raise Unavailable(f"no answer from {self._bootstrap}: {cause}") from cause
 
@@ -137,10 +134,10 @@ class KafkaLog:
         """See `Log`."""
         await close_client(self._client)
 
-    async def _open(self) -> AIOKafkaClient:
+    async def _open(self) -> Brokers:
         return await open_client(self._bootstrap, self._client_id)
 
-    async def _client_for(self, place: TopicPartition) -> AIOKafkaClient:
+    async def _client_for(self, place: TopicPartition) -> Brokers:
         """A client of its own that knows the leader already: the first append or read need not ask for it."""
         client = await self._open()
         try:
@@ -151,5 +148,10 @@ class KafkaLog:
         return client
 
     async def _offset(self, place: TopicPartition, moment: int) -> int:
-        what = f"offset of {place.topic}/{place.partition}"
-        return (await insist(self._client, what, lambda: list_offsets(self._client, [place], moment)))[place]
+        async def ask() -> int:
+            leader = await leader_of(self._client, place)
+            offsets = await list_offsets(self._client, [place], moment)
+            await confirm_leader(self._client, place, leader)
+            return offsets[place]
+
+        return await insist(self._client, f"offset of {place.topic}/{place.partition}", ask)

@@ -1,20 +1,24 @@
 """One connection to a cluster, and the two ways to ask it: once (`ask`), or until it can answer (`insist`).
 
 Everything of this room goes through here: what a broker's error codes mean for the caller is decided in `check`, every
-wait is bounded, and nothing of aiokafka's producer or consumer is used: those flush without limit when they are stopped,
-lose error codes above 72 and hide positions.
+wait is bounded, and nothing of aiokafka's producer, consumer or client is used: the first two flush without limit when they
+are stopped, lose error codes above 72 and hide positions; for the client see `brokers`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.client import CoordinationType
+from aiokafka.errors import for_code
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import Fenced, Unavailable
+from aion_common.kafka.brokers import Brokers, Retry, picture_of
 
 T = TypeVar("T")
 
@@ -40,20 +44,12 @@ _PAUSE_MIN_S = 0.01
 _PAUSE_MAX_S = 0.5
 
 
-class Retry(Exception):
-    """The cluster cannot do it now, or its answer was lost: the same request again is right."""
-
-
-async def open_client(bootstrap: str, client_id: str, *, request_ms: int = limits.KAFKA_REQUEST_MS) -> AIOKafkaClient:
-    """Connect and learn the brokers. Raises Unavailable."""
-    # The parser of addresses takes a bare string for one address only.
-    client = AIOKafkaClient(
-        bootstrap_servers=bootstrap.split(","), client_id=client_id, request_timeout_ms=request_ms, retry_backoff_ms=50
-    )
+async def open_client(bootstrap: str, client_id: str, *, request_ms: int | None = None) -> Brokers:
+    """Connect and learn the brokers. `request_ms`: limits.KAFKA_REQUEST_MS, unless given. Raises Unavailable."""
+    client = Brokers(bootstrap, client_id, request_ms or limits.KAFKA_REQUEST_MS)
     try:
-        async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
-            await client.bootstrap()
-    except (KafkaError, TimeoutError) as cause:
+        await client.refresh()
+    except Retry as cause:
         await close_client(client)
         raise Unavailable(f"no broker answers at {bootstrap}") from cause
     except BaseException:
@@ -62,7 +58,7 @@ async def open_client(bootstrap: str, client_id: str, *, request_ms: int = limit
     return client
 
 
-async def close_client(client: AIOKafkaClient) -> None:
+async def close_client(client: Brokers) -> None:
     """Close all its connections, without waiting long for brokers that are gone."""
     try:
         async with asyncio.timeout(limits.KAFKA_CLOSE_MS / 1000):
@@ -83,15 +79,7 @@ def check(code: int, what: str) -> None:
     raise Unavailable(reason)
 
 
-async def ask(client: AIOKafkaClient, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
-    """The response of this broker. Raises Retry."""
-    try:
-        return await client.send(node, request, group=group)
-    except KafkaError as cause:
-        raise Retry(repr(cause)) from cause
-
-
-async def insist(client: AIOKafkaClient, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+async def insist(client: Brokers, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
     """Try until the attempt raises no Retry, refreshing the picture of the cluster between two tries. Raises Unavailable
     after limits.APPEND_MS, and whatever else the attempt raises."""
     pause = _PAUSE_MIN_S
@@ -105,34 +93,71 @@ async def insist(client: AIOKafkaClient, what: str, attempt: Callable[[], Awaita
                     last = str(cause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_MAX_S)
-                await client.force_metadata_update()
+                with suppress(Retry):
+                    await client.refresh()
     except TimeoutError as cause:
         raise Unavailable(f"{what}: {last}") from cause
 
 
-async def leader_of(client: AIOKafkaClient, place: TopicPartition) -> int:
+async def leader_of(client: Brokers, place: TopicPartition) -> int:
     """The broker that leads the partition. Raises Retry when none is known."""
-    leader = client.cluster.leader_for_partition(place)
+    leader = client.picture.leader(place)
     if leader is None:
-        await client.add_topic(place.topic)
-        leader = client.cluster.leader_for_partition(place)
-    if leader is None or leader == -1:
+        await client.follow(place.topic)
+        leader = client.picture.leader(place)
+    if leader is None:
         raise Retry(f"{place.topic} partition {place.partition} has no leader or does not exist")
-    return int(leader)
+    return leader
 
 
-async def coordinator_of(client: AIOKafkaClient, kind: CoordinationType, key: str) -> int:
-    """The broker that coordinates this group or transactional id. Raises Retry: a fresh cluster has none for a while."""
-    any_node(client)  # aiokafka asserts it; after a restart a broker may at first name none, not even itself
+async def ask_leader(client: Brokers, node: int, places: Collection[TopicPartition], request: object) -> Any:
+    """The response of this broker, which leads these partitions. Raises Retry, also as soon as it is silent and others say that
+    it does not lead them all any more: a machine that is gone does not even close its connections."""
+    loop = asyncio.get_running_loop()
+    watching: list[asyncio.Task[None]] = []
     try:
-        return int(await client.coordinator_lookup(kind, key))
-    except KafkaError as cause:
-        raise Retry(f"no coordinator of {key}: {cause!r}") from cause
+        async with asyncio.timeout(None) as patience:
+
+            def watch() -> None:
+                watching.append(loop.create_task(_end_when_moved(client, node, places, patience)))
+
+            timer = loop.call_later(limits.KAFKA_SILENCE_MS / 1000, watch)
+            try:
+                return await client.send(node, request)
+            finally:
+                timer.cancel()
+                for task in watching:
+                    task.cancel()
+    except TimeoutError as cause:
+        raise Retry(f"broker {node} is silent and leads no more") from cause
 
 
-def any_node(client: AIOKafkaClient) -> int:
-    """Some broker. Raises Retry when none is known."""
-    node = client.get_random_node()
-    if node is None:
-        raise Retry("no broker is known")
-    return int(node)
+async def _end_when_moved(client: Brokers, node: int, places: Collection[TopicPartition], patience: asyncio.Timeout) -> None:
+    while all(client.picture.leader(place) == node for place in places):
+        await asyncio.sleep(_PAUSE_MAX_S)
+        with suppress(Retry):
+            await client.refresh()
+    patience.reschedule(asyncio.get_running_loop().time())
+
+
+async def confirm_leader(client: Brokers, place: TopicPartition, leader: int) -> None:
+    """Raises Retry if another broker with a copy knows that this one, which has just answered as the leader, leads no more.
+
+    A broker that stood still or was cut off goes on as leader until it learns better, and its end of the log is an old one.
+    Of three copies two acknowledge a record (min.insync.replicas), so either of the other two knows the leader of anything
+    newer. With fewer copies this proves less.
+    """
+    others = [node for node in client.picture.replicas.get(place, ()) if node != leader and node in client.picture.addresses]
+    if others:
+        request = MetadataRequest([place.topic], allow_auto_topic_creation=False)
+        said = picture_of(await client.any_answer(request, others)).leader(place)
+        if said != leader:
+            raise Retry(f"{place.topic} partition {place.partition} is led by {said}, not by {leader}")
+
+
+async def coordinator_of(client: Brokers, kind: CoordinationType, key: str) -> int:
+    """The broker that coordinates this group or transactional id. Raises Retry: a fresh cluster has none for a while."""
+    response = await client.any_answer(FindCoordinatorRequest(key, kind))
+    if response.error_code != 0:
+        raise Retry(f"no coordinator of {key}: {for_code(response.error_code).__name__}")
+    return int(response.coordinator_id)

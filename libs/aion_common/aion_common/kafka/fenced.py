@@ -7,11 +7,11 @@ checks epochs of idempotent batches too). This file and `produce` are the only p
 
 from collections.abc import Sequence
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity
+from aion_common.kafka.brokers import Brokers
 from aion_common.kafka.connection import close_client, insist, leader_of
 from aion_common.kafka.produce import produce, seal, sequence_after
 
@@ -19,7 +19,7 @@ from aion_common.kafka.produce import produce, seal, sequence_after
 class KafkaFencedAppender:
     """See `FencedAppender`. It owns the client."""
 
-    def __init__(self, client: AIOKafkaClient, place: TopicPartition, identity: ProducerIdentity) -> None:
+    def __init__(self, client: Brokers, place: TopicPartition, identity: ProducerIdentity) -> None:
         self._client = client
         self._place = place
         self._identity = identity

@@ -4,11 +4,11 @@ Without it the group keeps the place of a member that stopped for good until its
 owner for so long.
 """
 
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import ConnectionGroup
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 
-from aion_common.kafka.connection import ask
+from aion_common.kafka.brokers import Brokers
 
 _LEAVE_GROUP = 13
 
@@ -47,7 +47,7 @@ class _Leave(Request[_LeaveRequest]):  # type: ignore[misc]
         return request_struct_class(self._group, [self._member])
 
 
-async def leave(client: AIOKafkaClient, coordinator: int, group: str, broker_member_id: str, member_id: str) -> None:
+async def leave(client: Brokers, coordinator: int, group: str, broker_member_id: str, member_id: str) -> None:
     """Give the place up. Whatever the group says, the member is not in it any more: another process may hold the place
     since. Raises Retry."""
-    await ask(client, coordinator, _Leave(group, broker_member_id, member_id), ConnectionGroup.COORDINATION)
+    await client.send(coordinator, _Leave(group, broker_member_id, member_id), ConnectionGroup.COORDINATION)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 from aiokafka.structs import TopicPartition
@@ -22,13 +22,12 @@ from aion_common import limits
 from aion_common.errors import AionError, Unavailable, WrongCluster
 from aion_common.kafka.api import OnAssigned
 from aion_common.kafka.assignor import balance
+from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import (
     ILLEGAL_GENERATION,
     INVALID_SESSION_TIMEOUT,
     REBALANCE_IN_PROGRESS,
     UNKNOWN_MEMBER_ID,
-    Retry,
-    ask,
     check,
     close_client,
     coordinator_of,
@@ -42,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 _PROTOCOL = "aion-sticky"
 _BEATS_PER_SESSION = 8
+_BEAT_PATIENCES_PER_SESSION = 3
+"""A coordinator that does not answer a beat for so long is looked for anew while the session still lasts."""
+
 _BEAT_MAX_S = 0.5
 """A member learns with its next beat that the group divides anew, and all wait for the last one."""
 
@@ -182,7 +184,7 @@ class KafkaMembership:
                 # Most likely another process took this member id over: whoever of the two lives keeps it.
                 await asyncio.sleep(self._place.session_ms / 1000)
 
-    async def _talk(self, client: AIOKafkaClient) -> None:
+    async def _talk(self, client: Brokers) -> None:
         """Take part over one connection. Raises Retry, Unavailable and TimeoutError when it is no good any more."""
         beat_s = min(self._place.session_ms / 1000 / _BEATS_PER_SESSION, _BEAT_MAX_S)
         async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
@@ -191,7 +193,7 @@ class KafkaMembership:
             try:
                 if self._generation == _NO_GENERATION:
                     await self._join(client, coordinator)
-                async with asyncio.timeout(self._place.session_ms / 1000):
+                async with asyncio.timeout(self._place.session_ms / 1000 / _BEAT_PATIENCES_PER_SESSION):
                     await self._beat(client, coordinator)
             except _JoinAgain:
                 self._generation = _NO_GENERATION
@@ -202,11 +204,10 @@ class KafkaMembership:
             except TimeoutError:
                 continue
 
-    async def _join(self, client: AIOKafkaClient, coordinator: int) -> None:
+    async def _join(self, client: Brokers, coordinator: int) -> None:
         self._expect_word(limits.GROUP_REBALANCE_MS + self._place.session_ms)
         announced = ConsumerProtocol.METADATA(0, [self._place.topic], b"").encode()
-        response = await ask(
-            client,
+        response = await client.send(
             coordinator,
             JoinGroupRequest(
                 self._place.group,
@@ -232,22 +233,22 @@ class KafkaMembership:
             assignments = await self._divide(client, response.members)
         await self._sync(client, coordinator, assignments)
 
-    async def _divide(self, client: AIOKafkaClient, members: list[tuple[str, str | None, bytes]]) -> list[tuple[str, bytes]]:
+    async def _divide(self, client: Brokers, members: list[tuple[str, str | None, bytes]]) -> list[tuple[str, bytes]]:
         await leader_of(client, TopicPartition(self._place.topic, 0))
-        partitions = client.cluster.partitions_for_topic(self._place.topic) or set()
+        partitions = client.picture.partitions_of(self._place.topic)
         names = {broker_id: instance or broker_id for broker_id, instance, _ in members}
-        divided = balance(len(partitions), {name: self._known.get(name, frozenset()) for name in names.values()})
+        divided = balance(partitions, {name: self._known.get(name, frozenset()) for name in names.values()})
         everyone = json.dumps({name: sorted(its) for name, its in divided.items()}).encode()
         return [
             (broker_id, ConsumerProtocol.ASSIGNMENT(0, [(self._place.topic, sorted(divided[name]))], everyone).encode())
             for broker_id, name in names.items()
         ]
 
-    async def _sync(self, client: AIOKafkaClient, coordinator: int, assignments: list[tuple[str, bytes]]) -> None:
+    async def _sync(self, client: Brokers, coordinator: int, assignments: list[tuple[str, bytes]]) -> None:
         request = SyncGroupRequest(
             self._place.group, self._generation, self._broker_member_id, self._place.member_id, assignments
         )
-        response = await ask(client, coordinator, request, ConnectionGroup.COORDINATION)
+        response = await client.send(coordinator, request, ConnectionGroup.COORDINATION)
         self._check(response.error_code, "synchronise")
         assignment = ConsumerProtocol.ASSIGNMENT.decode(response.member_assignment)
         self._known = _everyone(assignment.user_data)
@@ -259,9 +260,9 @@ class KafkaMembership:
         if not self._joined.done():
             self._joined.set_result(None)
 
-    async def _beat(self, client: AIOKafkaClient, coordinator: int) -> None:
+    async def _beat(self, client: Brokers, coordinator: int) -> None:
         request = HeartbeatRequest(self._place.group, self._generation, self._broker_member_id)
-        response = await ask(client, coordinator, request, ConnectionGroup.COORDINATION)
+        response = await client.send(coordinator, request, ConnectionGroup.COORDINATION)
         self._check(response.error_code, "beat")
         self._expect_word(self._place.session_ms)
         if self._generation != _NO_GENERATION:

@@ -6,10 +6,11 @@ A commit names the member and the generation it works in, so one that lost its p
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 
-from aion_common.kafka.connection import Retry, ask, check, close_client, coordinator_of, insist, open_client
+from aion_common.kafka.brokers import Brokers, Retry
+from aion_common.kafka.connection import check, close_client, coordinator_of, insist, open_client
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class GroupOffsets:
         self._client_id = client_id
         self._group = group
         self._topic = topic
-        self._client: AIOKafkaClient | None = None
+        self._client: Brokers | None = None
         self._coordinator: int | None = None
 
     async def fetch(self, partitions: Collection[int]) -> Mapping[int, int]:
@@ -70,12 +71,12 @@ class GroupOffsets:
         client = self._client
         return await insist(client, f"offsets of group {self._group}", self._attempt(client, request, read))
 
-    def _attempt(self, client: AIOKafkaClient, request: object, read: Callable[[Any], T]) -> Callable[[], Awaitable[T]]:
+    def _attempt(self, client: Brokers, request: object, read: Callable[[Any], T]) -> Callable[[], Awaitable[T]]:
         async def attempt() -> T:
             if self._coordinator is None:
                 self._coordinator = await coordinator_of(client, CoordinationType.GROUP, self._group)
             try:
-                return read(await ask(client, self._coordinator, request, ConnectionGroup.COORDINATION))
+                return read(await client.send(self._coordinator, request, ConnectionGroup.COORDINATION))
             except Retry:
                 self._coordinator = None
                 raise

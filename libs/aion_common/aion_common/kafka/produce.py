@@ -5,7 +5,7 @@ Functions only; who retries, and what a failure means, is decided by the callers
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import CoordinationType
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -15,7 +15,8 @@ from aiokafka.structs import TopicPartition
 from aion_common import limits
 from aion_common.errors import AionError
 from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity, Write
-from aion_common.kafka.connection import Retry, any_node, ask, check, coordinator_of, leader_of
+from aion_common.kafka.brokers import Brokers, Retry
+from aion_common.kafka.connection import ask_leader, check, coordinator_of, leader_of
 
 Outcome = Appended | Retry | AionError
 
@@ -83,7 +84,7 @@ def sequence_after(sequence: int, records: int) -> int:
 
 
 async def produce(
-    client: AIOKafkaClient, node: int, batches: Mapping[TopicPartition, bytes], transactional_id: str | None = None
+    client: Brokers, node: int, batches: Mapping[TopicPartition, bytes], transactional_id: str | None = None
 ) -> dict[TopicPartition, Outcome]:
     """One request to one leader; what became of each batch. Raises nothing but what a cancellation raises."""
     request = ProduceRequest(
@@ -93,7 +94,7 @@ async def produce(
         topics=_by_topic((place, (place.partition, batch)) for place, batch in batches.items()),
     )
     try:
-        response = await ask(client, node, request)
+        response = await ask_leader(client, node, batches, request)
     except Retry as cause:
         return dict.fromkeys(batches, cause)
     outcomes: dict[TopicPartition, Outcome] = dict.fromkeys(batches, Retry("the broker did not mention it"))
@@ -103,19 +104,18 @@ async def produce(
     return outcomes
 
 
-async def init_producer_id(client: AIOKafkaClient, transactional_id: str | None) -> ProducerIdentity:
+async def init_producer_id(client: Brokers, transactional_id: str | None) -> ProducerIdentity:
     """A fresh producer id, or the next epoch of a transactional id. Raises Retry and Unavailable."""
-    if transactional_id is None:
-        node = any_node(client)
-    else:
-        node = await coordinator_of(client, CoordinationType.TRANSACTION, transactional_id)
     request = InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=limits.TRANSACTION_MS)
-    response = await ask(client, node, request)
+    if transactional_id is None:
+        response = await client.any_answer(request)
+    else:
+        response = await client.send(await coordinator_of(client, CoordinationType.TRANSACTION, transactional_id), request)
     check(response.error_code, f"claim of {transactional_id or 'a producer id'}")
     return ProducerIdentity(producer_id=response.producer_id, producer_epoch=response.producer_epoch)
 
 
-async def list_offsets(client: AIOKafkaClient, places: Iterable[TopicPartition], moment: int) -> dict[TopicPartition, int]:
+async def list_offsets(client: Brokers, places: Iterable[TopicPartition], moment: int) -> dict[TopicPartition, int]:
     """First (EARLIEST) or last stable (LATEST) offsets, or those of the first records at a time in milliseconds or later (-1:
     there is none). Raises Retry and Unavailable."""
     by_node: dict[int, list[TopicPartition]] = {}
@@ -124,7 +124,7 @@ async def list_offsets(client: AIOKafkaClient, places: Iterable[TopicPartition],
     offsets: dict[TopicPartition, int] = {}
     for node, its_places in by_node.items():
         request = OffsetRequest(-1, _READ_COMMITTED, _by_topic((place, (place.partition, moment)) for place in its_places))
-        response = await ask(client, node, request)
+        response = await ask_leader(client, node, its_places, request)
         for topic, partitions in response.topics:
             for partition, code, _timestamp, offset in partitions:
                 check(code, f"offset of {topic}/{partition}")

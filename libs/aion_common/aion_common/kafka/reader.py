@@ -6,10 +6,10 @@ encoded, until it is read. Every poll knows the assignment it was made for, so n
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.protocol.fetch import FetchRequest
@@ -19,11 +19,12 @@ from aiokafka.structs import TopicPartition
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import LogRecord, OffsetOutOfRange
-from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, Retry, ask, check, close_client
+from aion_common.kafka.brokers import NOBODY, Brokers, Retry
+from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, ask_leader, check, close_client, confirm_leader
+from aion_common.kafka.mending import mended
 
 _FETCH_BYTES_MIN = 1
 _RETRY_PAUSE_S = 0.05
-_NO_LEADER = -1
 _REST_WITH_REPLICA = 5
 """From version 11 on a preferred replica stands between the aborted transactions and the records of a partition."""
 
@@ -31,12 +32,14 @@ _REST_WITH_REPLICA = 5
 class KafkaReader:
     """See `Reader`. It owns the client."""
 
-    def __init__(self, client: AIOKafkaClient, topic: str) -> None:
+    def __init__(self, client: Brokers, topic: str) -> None:
         self._client = client
         self._topic = topic
         self._next: dict[int, int] = {}
         self._paused: set[int] = set()
         self._fetched: dict[int, PartitionRecords] = {}
+        self._contents: dict[int, tuple[bytes, Any]] = {}
+        """What the records of a partition are read from: the bytes, and the aborted transactions in them."""
         self._failed: dict[int, AionError] = {}
         self._bug: BaseException | None = None
         self._assignment = 0
@@ -50,6 +53,7 @@ class KafkaReader:
         self._next = dict(positions)
         self._paused.clear()
         self._fetched.clear()
+        self._contents.clear()
         self._failed.clear()
         self._changed.set()
 
@@ -121,19 +125,27 @@ class KafkaReader:
             has_moved = has_moved or position != self._next[partition]
             self._next[partition] = position
             if len(records) < room:
-                del self._fetched[partition]
+                del self._fetched[partition], self._contents[partition]
             room -= len(records)
         return taken, has_moved
 
     def _unpack(self, partition: int, room: int) -> list[LogRecord]:
         try:
-            return [
-                LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
-                for r in islice(self._fetched[partition], room)
-            ]
+            return _take_from(self._fetched[partition], room)
         except CorruptRecordException as cause:
-            del self._fetched[partition]
+            del self._fetched[partition], self._contents[partition]
             raise Unavailable(f"{self._topic}/{partition} at {self._next[partition]}: {cause}") from cause
+        except UnicodeDecodeError:
+            content, aborted = self._contents[partition]
+            self._keep(partition, self._next[partition], mended(content), aborted)
+            return _take_from(self._fetched[partition], room)
+
+    def _keep(self, partition: int, offset: int, content: bytes, aborted: Any) -> None:
+        place = TopicPartition(self._topic, partition)
+        records = MemoryRecords(content)
+        if records.has_next():
+            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)
+            self._contents[partition] = content, aborted
 
     def _poll(self) -> None:
         """Ask each idle broker for the partitions it leads, unless records of one still wait here: a long-poll without
@@ -143,8 +155,7 @@ class KafkaReader:
         for partition, offset in self._next.items():
             if partition in self._paused or partition in self._failed:
                 continue
-            leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
-            leader = _NO_LEADER if leader is None else leader
+            leader = self._client.picture.leaders.get(TopicPartition(self._topic, partition), NOBODY)
             if partition in self._fetched:
                 with_records.add(leader)
             else:
@@ -154,7 +165,7 @@ class KafkaReader:
                 self._start(leader, offsets)
 
     def _start(self, leader: int, offsets: Mapping[int, int]) -> None:
-        work = self._refresh() if leader == _NO_LEADER else self._fetch(leader, offsets, self._assignment)
+        work = self._refresh() if leader == NOBODY else self._fetch(leader, offsets, self._assignment)
         task = asyncio.get_running_loop().create_task(work)
         self._polls[leader] = task
         task.add_done_callback(lambda done: self._finished(leader, done))
@@ -166,9 +177,11 @@ class KafkaReader:
         self._changed.set()
 
     async def _refresh(self) -> None:
-        await self._client.add_topic(self._topic)
+        with suppress(Retry):
+            await self._client.follow(self._topic)
         await asyncio.sleep(_RETRY_PAUSE_S)
-        await self._client.force_metadata_update()
+        with suppress(Retry):
+            await self._client.refresh()
 
     async def _fetch(self, leader: int, offsets: Mapping[int, int], assignment: int) -> None:
         """The assignment is that of the offsets: a new one may come before this runs for the first time."""
@@ -180,16 +193,31 @@ class KafkaReader:
             [(self._topic, [(partition, offset, limits.PARTITION_FETCH_BYTES_MAX) for partition, offset in offsets.items()])],
         )
         try:
-            response = await ask(self._client, leader, request)
-            if assignment == self._assignment:
-                for _, partitions in response.topics:
-                    for partition, code, _end, *rest in partitions:
-                        self._accept(partition, offsets[partition], code, rest)
+            response = await ask_leader(self._client, leader, [TopicPartition(self._topic, one) for one in offsets], request)
         except Retry:
+            answers = []
+            is_refresh_due = True
+        else:
+            answers = [answer for _, partitions in response.topics for answer in partitions]
+            is_refresh_due = False
+        for partition, code, _end, *rest in answers:
+            try:
+                if code == OFFSET_OUT_OF_RANGE:
+                    await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)
+                # Another broker may lead by now, and may have been asked and read beyond what this one was asked for.
+                if assignment == self._assignment and offsets[partition] == self._next[partition]:
+                    self._accept(partition, offsets[partition], code, rest)
+            except Retry:
+                is_refresh_due = True
+        if is_refresh_due:
             await asyncio.sleep(_RETRY_PAUSE_S)
-            await self._client.force_metadata_update()
+            with suppress(Retry):
+                await self._client.refresh()
 
     def _accept(self, partition: int, offset: int, code: int, rest: Sequence[Any]) -> None:
+        """Raises Retry."""
+        if partition in self._fetched:
+            return
         if code == OFFSET_OUT_OF_RANGE:
             self._failed[partition] = OffsetOutOfRange(self._topic, partition, offset)
             return
@@ -199,7 +227,11 @@ class KafkaReader:
             self._failed[partition] = refused
             return
         *_, aborted, content = rest if len(rest) < _REST_WITH_REPLICA else (*rest[:3], rest[4])
-        records = MemoryRecords(content)
-        if records.has_next():
-            place = TopicPartition(self._topic, partition)
-            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)
+        self._keep(partition, offset, content, aborted)
+
+
+def _take_from(records: PartitionRecords, room: int) -> list[LogRecord]:
+    return [
+        LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
+        for r in islice(records, room)
+    ]

@@ -6,6 +6,7 @@ Used for reading back histories and the catalog, for the chunks of a package and
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aion_common import limits
 from aion_common.errors import Unavailable
@@ -50,10 +51,20 @@ async def decode_learning(log: Log, topics: Topics, value: bytes | None) -> Any:
         return decode(value)
 
 
+_learnt: WeakKeyDictionary[Log, dict[str, int]] = WeakKeyDictionary()
+"""Up to which offset each topic of schemas was read: garbage that names schemas of nobody must not make anybody read it all
+again for each record."""
+
+
 async def learn_published(log: Log, topics: Topics) -> None:
     """Make records of every schema that was published until now readable. Raises Unavailable."""
+    learnt = _learnt.setdefault(log, {})
     first = await log.beginning_offset(topics.schemas, 0)
     end = await log.end_offset(topics.schemas, 0)
-    async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
-        async for records in portions:
-            learn(record.value.decode() for record in records if record.value is not None)
+    if first <= (known := learnt.get(topics.schemas, 0)) <= end:
+        first = known
+    if first < end:
+        async with aclosing(records_between(log, topics.schemas, first, end)) as portions:
+            async for records in portions:
+                learn(record.value for record in records if record.value is not None)
+    learnt[topics.schemas] = end

@@ -8,15 +8,16 @@ sends and ends the producer id, because its sequence numbers may or may not be u
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import Unavailable
 from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity
-from aion_common.kafka.connection import Retry, close_client, insist
+from aion_common.kafka.brokers import Brokers, Retry
+from aion_common.kafka.connection import close_client, insist
 from aion_common.kafka.produce import Batch, Outcome, init_producer_id, produce, sequence_after
 
 _RETRY_PAUSE_S = 0.05
@@ -53,7 +54,7 @@ class _Lane:
 class KafkaSender:
     """See `Sender`. It owns the client."""
 
-    def __init__(self, client: AIOKafkaClient, identity: ProducerIdentity) -> None:
+    def __init__(self, client: Brokers, identity: ProducerIdentity) -> None:
         self._client = client
         self._identity: ProducerIdentity | None = identity
         self._lanes: dict[TopicPartition, _Lane] = {}
@@ -113,8 +114,8 @@ class KafkaSender:
         for place, lane in self._lanes.items():
             if lane.is_on_its_way or (lane.sealed is None and not lane.waiting):
                 continue
-            leader = self._client.cluster.leader_for_partition(place)
-            if leader is None or leader == -1:
+            leader = self._client.picture.leader(place)
+            if leader is None:
                 self._refresh(place)
             elif leader not in self._busy and self._has_batch(lane):
                 requests.setdefault(leader, {})[place] = lane
@@ -163,7 +164,8 @@ class KafkaSender:
             outcomes = await produce(self._client, node, batches)
             if any(isinstance(outcome, Retry) for outcome in outcomes.values()):
                 await asyncio.sleep(_RETRY_PAUSE_S)
-                await self._client.force_metadata_update()
+                with suppress(Retry):
+                    await self._client.refresh()
             for place, outcome in outcomes.items():
                 self._settle_batch(lanes[place], outcome)
         except Exception as bug:  # whatever it is, senders must not wait for ever
@@ -204,11 +206,11 @@ class KafkaSender:
             self._start(self._refresh_leaders(place))
 
     async def _refresh_leaders(self, place: TopicPartition) -> None:
-        await self._client.add_topic(place.topic)
-        leader = self._client.cluster.leader_for_partition(place)
-        if leader is None or leader == -1:
-            await asyncio.sleep(_RETRY_PAUSE_S)
-            await self._client.force_metadata_update()
+        with suppress(Retry):
+            await self._client.follow(place.topic)
+            if self._client.picture.leader(place) is None:
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                await self._client.refresh()
         lane = self._lanes[place]
         if lane.sealed is not None and not lane.is_on_its_way and self._loop.time() >= lane.sealed.until:
             self._settle_batch(lane, Unavailable(f"{place.topic} partition {place.partition} has no leader"))

@@ -27,6 +27,9 @@ _AT_LEAST = frozenset({"min.insync.replicas"})
 
 DEAD_LETTER_PARTITIONS = 4
 
+INGRESS_PARTITIONS = 16
+"""Gateways divide them."""
+
 REPLY_PARTITIONS = 16
 """Each gateway reads one of them."""
 
@@ -52,6 +55,18 @@ TABLE = (
     ),
     # Workers that start read from its end on: what is older concerns nobody.
     TopicRule(noun="control", partitions=1, configs={"cleanup.policy": "delete", "retention.ms": str(24 * _HOUR_MS)}),
+    TopicRule(
+        noun="ingress",
+        partitions=INGRESS_PARTITIONS,
+        configs={
+            "cleanup.policy": "delete",
+            # Shorter by far than answers are kept: whatever is forwarded again is told as a repeat (limits.ANSWERS_KEPT_MS).
+            "retention.ms": str(7 * 24 * _HOUR_MS),
+            "segment.ms": str(24 * _HOUR_MS),
+            # Foreign producers compress as they like. The broker undoes it: a fetch holds no more than the bytes it has.
+            "compression.type": "uncompressed",
+        },
+    ),
     TopicRule(
         noun="deadletter",
         partitions=DEAD_LETTER_PARTITIONS,
@@ -105,6 +120,11 @@ class Topics:
     def replies(self) -> str:
         """Answers to commands."""
         return f"{self.prefix}replies"
+
+    @property
+    def ingress(self) -> str:
+        """Wishes that foreign producers write; gateways forward them."""
+        return f"{self.prefix}ingress"
 
     @property
     def deadletter(self) -> str:

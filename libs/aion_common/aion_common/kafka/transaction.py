@@ -7,17 +7,16 @@ it was complete). Any failure ends the producer: there is no way back to a known
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import CoordinationType
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import Appended, ProducerIdentity, Write
+from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import (
     OPERATION_NOT_ATTEMPTED,
-    Retry,
-    ask,
     check,
     close_client,
     coordinator_of,
@@ -32,7 +31,7 @@ _COMMIT = True
 class KafkaTransactionalProducer:
     """See `TransactionalProducer`. It owns the client."""
 
-    def __init__(self, client: AIOKafkaClient, transactional_id: str, identity: ProducerIdentity) -> None:
+    def __init__(self, client: Brokers, transactional_id: str, identity: ProducerIdentity) -> None:
         self._client = client
         self._transactional_id = transactional_id
         self._identity = identity
@@ -92,8 +91,7 @@ class KafkaTransactionalProducer:
         topics: dict[str, list[int]] = {}
         for place in batches:
             topics.setdefault(place.topic, []).append(place.partition)
-        response = await ask(
-            self._client,
+        response = await self._client.send(
             await self._coordinator(),
             AddPartitionsToTxnRequest(
                 transactional_id=self._transactional_id,
@@ -129,7 +127,7 @@ class KafkaTransactionalProducer:
             producer_epoch=self._identity.producer_epoch,
             transaction_result=_COMMIT,
         )
-        response = await ask(self._client, await self._coordinator(), request)
+        response = await self._client.send(await self._coordinator(), request)
         check(response.error_code, f"commit of {self._transactional_id}")
 
     async def _is_readable(self, ends: Mapping[TopicPartition, int]) -> None:

@@ -39,6 +39,8 @@ async def fetch_archive(log: Log, topics: Topics, ref: PackageRef) -> bytes:
             for record in records:
                 if record.key is not None and record.key.startswith(prefix):
                     chunk = await _chunk(log, topics, record.value)
+                    if not 0 <= chunk.index < ref.chunks:
+                        raise BadPackage(f"chunk {chunk.index} stands among the archive's {ref.chunks}; upload it again")
                     chunks[chunk.index] = chunk.content
             if sum(map(len, chunks.values())) > ref.archive_bytes:
                 raise BadPackage("the uploaded chunks hold more than the archive; upload it again")

@@ -291,7 +291,8 @@ class StartReleased(Struct, frozen=True, kw_only=True, gc=False):
 
 class DeadLettered(Struct, frozen=True, kw_only=True, gc=False):
     """The record at `offset` of `topic` (its name without the cluster's prefix) could not be used, for this reason; a copy is
-    owed to `aion.deadletter`. Key and value are cut to `limits.DEAD_LETTER_BYTES_MAX`; `value_bytes`: what it had."""
+    owed to `aion.deadletter`. Key and value are cut to `limits.DEAD_LETTER_BYTES_MAX`; `value_bytes`: what it had. Of a record
+    of `aion.ingress` whose command was refused: the key is the workflow's, and there is no value."""
 
     topic: str
     partition: int

@@ -99,6 +99,11 @@ class MemoryLog:
         await self._turn()
         return {name: self.cluster.topics[name] for name in names if name in self.cluster.topics}
 
+    async def topics_beginning(self, name: str) -> Mapping[str, int]:
+        """See `Log`."""
+        await self._turn()
+        return {topic.name: topic.partitions for topic in self.cluster.topics.values() if topic.name.startswith(name)}
+
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """See `Log`."""
         await self._turn()

@@ -15,7 +15,7 @@ from typing import Any, cast
 from msgspec import structs
 
 from aion_common.errors import BadRecord
-from aion_common.records import catalog, commands, common, events, owners, replies, tasks
+from aion_common.records import catalog, commands, common, events, ingress, owners, replies, tasks
 from aion_common.wire.registry import definitions, full_name
 from aion_common.wire.source import SHORT_NUMBERS, reader_of, writer_of
 
@@ -31,7 +31,7 @@ VARINTS_CACHED = 4_096
 _UNSIGNED_MAX = 2**64 - 1
 _LONG_MAX = 2**63 - 1
 
-_ROOMS: tuple[ModuleType, ...] = (catalog, commands, common, events, owners, replies, tasks)
+_ROOMS: tuple[ModuleType, ...] = (catalog, commands, common, events, ingress, owners, replies, tasks)
 
 
 @lru_cache(maxsize=VARINTS_CACHED)

@@ -5,7 +5,6 @@ a schema that is not known yet raises `UnknownSchema`: read `aion.schemas` to it
 """
 
 import io
-import json
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, cast
@@ -15,7 +14,7 @@ from fastavro import schemaless_reader
 from aion_common.errors import BadRecord
 from aion_common.wire.binary import Read, Write, compiled
 from aion_common.wire.datum import Convert, value_of
-from aion_common.wire.registry import TOP_LEVEL, ResolvedSchema, Schema, full_name, resolve, resolved
+from aion_common.wire.registry import TOP_LEVEL, ResolvedSchema, Schema, full_name, read_schema, resolved
 
 MARK_BYTES = 10
 
@@ -46,7 +45,7 @@ class _Foreign:
 
     def read(self, value: bytes) -> tuple[Any, int]:
         mark = value[:MARK_BYTES]
-        if mark[:2] != b"\xc3\x01" or len(mark) != MARK_BYTES:
+        if not is_encoded(value):
             raise BadRecord("not a single-object encoded Avro value")
         if mark not in self._by_mark:
             raise UnknownSchema(mark[2:].hex())
@@ -103,6 +102,11 @@ def encode(record: Any) -> bytes:
     return bytes(out)
 
 
+def is_encoded(value: bytes | None) -> bool:
+    """Whether the value says that it is Avro with a schema, ours or another's."""
+    return value is not None and value[:2] == b"\xc3\x01" and len(value) >= MARK_BYTES
+
+
 def decode(value: bytes | None) -> Any:
     """The record of some value bytes. Raises BadRecord (of it, UnknownSchema)."""
     if value is None:
@@ -119,7 +123,9 @@ def decode(value: bytes | None) -> Any:
     return record
 
 
-def learn(texts: Iterable[str]) -> None:
-    """Take in published schemas (JSON texts of `aion.schemas`); what is known already, or not ours, changes nothing."""
+def learn(texts: Iterable[str | bytes]) -> None:
+    """Take in published schemas (JSON texts of `aion.schemas`); what is known already, not ours, or no schema at all changes
+    nothing."""
     for text in texts:
-        _foreign().add(resolve(json.loads(text)))
+        if (schema := read_schema(text)) is not None:
+            _foreign().add(schema)

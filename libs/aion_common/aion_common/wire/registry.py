@@ -14,13 +14,17 @@ from typing import Any
 
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
-from aion_common.records import catalog, commands, events, owners, replies, tasks
+from aion_common.records import catalog, commands, events, ingress, owners, replies, tasks
 
 Schema = dict[str, Any]
 
 TOP_LEVEL: tuple[type, ...] = (
     commands.Command,
     commands.CatalogMarker,
+    ingress.StartWorkflow,
+    ingress.SignalWorkflow,
+    ingress.CancelWorkflow,
+    ingress.TerminateWorkflow,
     events.HistoryRecord,
     replies.Reply,
     catalog.CatalogCommand,
@@ -76,6 +80,20 @@ def resolve(schema: Any) -> ResolvedSchema:
         parsed=parsed,
         mark=b"\xc3\x01" + bytes.fromhex(digest),
     )
+
+
+def read_schema(text: str | bytes) -> ResolvedSchema | None:
+    """A published schema, which anybody may have written; None: it is none of a record."""
+    try:
+        return resolve(json.loads(text))
+    except Exception:  # whatever hostile text provokes in a parser means the same
+        return None
+
+
+def is_schema(fingerprint_hex: str, text: bytes | None) -> bool:
+    """Whether what stands under a fingerprint in `aion.schemas` is the schema that it belongs to."""
+    schema = None if text is None else read_schema(text)
+    return schema is not None and schema.mark[2:].hex() == fingerprint_hex
 
 
 def self_contained(schema: Any) -> Any:

@@ -11,6 +11,7 @@ from aion_common.kafka.deadletters import Unusable, dead_letter
 from aion_common.kafka.reading import decode_learning
 from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogCommand
+from aion_common.records.flaws import flaw_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,10 @@ async def command_of(log: Log, topics: Topics, record: LogRecord) -> CatalogComm
     except BadRecord as error:
         # A character has at most four bytes.
         return Unreadable(reason=str(error)[: limits.REASON_BYTES_MAX // 4])
-    return read if isinstance(read, CatalogCommand) else Unreadable(reason="not a command of the catalog")
+    if not isinstance(read, CatalogCommand):
+        return Unreadable(reason="not a command of the catalog")
+    flaw = flaw_of(read)
+    return read if flaw is None else Unreadable(reason=flaw)
 
 
 def letter_of(topics: Topics, record: LogRecord, reason: str) -> Write:

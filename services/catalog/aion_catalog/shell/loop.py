@@ -42,7 +42,7 @@ from aion_common.records.catalog import (
     UnloadVersion,
 )
 from aion_common.records.replies import Reply
-from aion_common.wire import encode
+from aion_common.wire import encode, is_encoded
 
 logger = structlog.get_logger()
 
@@ -115,25 +115,35 @@ async def work_term(around: Surroundings, on_progress: Callable[[], None]) -> No
 
 
 async def read_back(log: Log, topics: Topics) -> CatalogState:
-    """The catalog's state from its whole history. Raises BadRecord for a record that cannot be read: guessing on without
-    it could load or route what never was."""
+    """The catalog's state from its whole history. What no catalog can have written is passed over. Raises BadRecord for what
+    one may have written and cannot be read: guessing on without it could load or route what never was."""
     first = await log.beginning_offset(topics.catalog, PARTITION)
     end = await log.end_offset(topics.catalog, PARTITION)
     state = CatalogState()
     async with aclosing(records_between(log, topics.catalog, first, end)) as portions:
         async for records in portions:
-            state = fold(state, [await _record(log, topics, record) for record in records])
+            read = [await _record(log, topics, record) for record in records]
+            state = fold(state, [record for record in read if record is not None])
     return state
 
 
-async def _record(log: Log, topics: Topics, record: LogRecord) -> CatalogRecord:
+async def _record(log: Log, topics: Topics, record: LogRecord) -> CatalogRecord | None:
+    if not is_encoded(record.value):
+        _tell_skipped(topics.catalog, record, "no Avro")
+        return None
     try:
         read = await decode_learning(log, topics, record.value)
     except BadRecord as error:
         raise BadRecord(f"{topics.catalog} offset {record.offset}: {error}") from error
-    if not isinstance(read, CatalogRecord):
-        raise BadRecord(f"{topics.catalog} offset {record.offset}: not a record of the catalog")
-    return read
+    if isinstance(read, CatalogRecord):
+        return read
+    _tell_skipped(topics.catalog, record, f"a {type(read).__name__}")
+    return None
+
+
+def _tell_skipped(topic: str, record: LogRecord, reason: str) -> None:
+    SKIPPED_RECORDS.labels(topic).inc()
+    logger.warning("record skipped", topic=topic, offset=record.offset, reason=reason)
 
 
 async def _take(term: _Term, state: CatalogState, record: LogRecord) -> CatalogState:
@@ -150,8 +160,7 @@ async def _take(term: _Term, state: CatalogState, record: LogRecord) -> CatalogS
 
 async def _skip(term: _Term, state: CatalogState, record: LogRecord, reason: str) -> CatalogState:
     topics = term.around.topics
-    SKIPPED_RECORDS.labels(topics.catalog_commands).inc()
-    logger.warning("record skipped", topic=topics.catalog_commands, offset=record.offset, reason=reason)
+    _tell_skipped(topics.catalog_commands, record, reason)
     letter = letter_of(topics, record, reason)
     return await _commit(term, state, skip(state, record.offset, reason), _now_ms(term, state), letter)
 

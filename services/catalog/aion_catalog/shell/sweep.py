@@ -8,14 +8,19 @@ of its own: one that is no longer elected deletes nothing. A repeat is harmless.
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from aion_catalog.core.state import CatalogState
 from aion_catalog.shell import PARTITION
 from aion_common import limits
 from aion_common.clock import Clock
+from aion_common.errors import Unavailable
 from aion_common.kafka.api import Log, LogRecord, Write
 from aion_common.kafka.reading import records_between
 from aion_common.kafka.topics import Topics
 from aion_common.package.chunks import upload_of
+
+logger = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -39,18 +44,27 @@ class Sweep:
         self._stale: list[tuple[str, bytes]] = []
 
     async def step(self, state: CatalogState) -> Sequence[Write]:
-        """A little of the work; what to delete now, if there is anything. Raises Unavailable."""
+        """A little of the work; what to delete now, if there is anything. A topic that cannot be read to its end is tried again
+        next time: deploys do not wait for it."""
         if self._stale:
             return self._deletions(state)
+        if self._portions is None and self._clock.now_ms() < self._due_ms:
+            return ()
+        try:
+            await self._go_on()
+        except Unavailable as error:
+            logger.warning("uploads not swept", reason=str(error))
+            self._uploads, self._portions = {}, None
+            self._due_ms = self._clock.now_ms() + limits.SWEEP_EVERY_MS
+        return ()
+
+    async def _go_on(self) -> None:
         if self._portions is None:
-            if self._clock.now_ms() < self._due_ms:
-                return ()
             self._portions = await self._begin()
         if (records := await anext(self._portions, None)) is not None:
             self._look_at(records)
         else:
             self._end()
-        return ()
 
     async def close(self) -> None:
         """Harmless to repeat."""

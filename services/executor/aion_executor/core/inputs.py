@@ -6,6 +6,8 @@ from aion_common.ids import RunId
 from aion_common.records.commands import CatalogMarker, Command
 from aion_common.records.common import Payload
 from aion_common.records.events import Failure, WaitKind
+from aion_common.records.tasks import TaskReport
+from aion_common.turns import Request
 
 
 class CommandInput(Struct, frozen=True, kw_only=True, gc=False):
@@ -22,10 +24,18 @@ class MarkerInput(Struct, frozen=True, kw_only=True, gc=False):
     marker: CatalogMarker
 
 
-class UnreadableInput(Struct, frozen=True, kw_only=True, gc=False):
-    """A record of `aion.commands` that is none of ours: its offset counts as decided. Key and value as far as a dead letter
-    holds them; `value_bytes`: what the value had."""
+class ResultInput(Struct, frozen=True, kw_only=True, gc=False):
+    """A worker's report at its offset of `aion.results`."""
 
+    offset: int
+    report: TaskReport
+
+
+class UnreadableInput(Struct, frozen=True, kw_only=True, gc=False):
+    """A record of `topic`, commands or results, that is none of ours: its offset counts as decided. Key and value as far as a
+    dead letter holds them; `value_bytes`: what the value had."""
+
+    topic: str
     offset: int
     reason: str
     key: bytes | None
@@ -71,15 +81,18 @@ class Blocks(Struct, frozen=True, kw_only=True, gc=False):
     found: str
 
 
-Outcome = Waits | Completes | Fails | Cancels | Blocks
+End = Completes | Fails | Cancels | Blocks
+
+Outcome = Waits | End
 
 
 class TurnInput(Struct, frozen=True, kw_only=True, gc=False):
-    """A turn that a VM proposes: the run had been given every event up to `observed_seq`."""
+    """A turn that a VM proposes: the run had been given every event up to `observed_seq`, and asked for these things."""
 
     run_id: RunId
     observed_seq: int
     outcome: Outcome
+    requests: tuple[Request, ...] = ()
 
 
 class DueInput(Struct, frozen=True, kw_only=True, gc=False):
@@ -88,4 +101,4 @@ class DueInput(Struct, frozen=True, kw_only=True, gc=False):
     run_id: RunId
 
 
-Input = CommandInput | MarkerInput | UnreadableInput | ReleasedInput | TurnInput | DueInput
+Input = CommandInput | MarkerInput | ResultInput | UnreadableInput | ReleasedInput | TurnInput | DueInput

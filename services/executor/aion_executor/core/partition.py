@@ -42,6 +42,7 @@ class Partition(Struct, frozen=True, kw_only=True):
     owner_epoch: int = -1
     producer_id: int = -1
     commands_next: int = 0
+    results_next: int = 0
     sent_through: int = -1
     recorded_at: int = 0
 

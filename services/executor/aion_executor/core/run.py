@@ -1,6 +1,6 @@
 """A run: one frozen value of bounded size, the fold of its history. Payloads stay in the history.
 
-Rule of turns: a run is *given* its inputs (RunStarted, SignalReceived, RunCancelRequested) only between turns. `observed` is
+Rule of turns: a run is *given* its inputs (docs/glossary.md) only between turns. `observed` is
 the newest event it had been given when its last recorded turn ended; `unobserved` are the inputs recorded since.
 """
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from aion_common.ids import Namespace, RunId, Version, WorkflowId, WorkflowType
 from aion_common.records.events import WaitKind
+from aion_executor.core.activities import Activity, next_time
 
 
 class RunStatus(StrEnum):
@@ -42,7 +43,8 @@ class CancelRequest(Struct, frozen=True, kw_only=True, array_like=True, gc=False
 class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """`seq`, `chain`, `history_bytes`: of the newest event, its chain, all records together. `wait`: how the last recorded
     turn ended, None before the first. `timeout_at`: when it is ended at the latest. `closed_at`: when the terminal event, which
-    is event `seq`, was recorded."""
+    is event `seq`, was recorded. `timers`: those that did not fire yet, by number, and when they do. `activities`:
+    those that did not end yet."""
 
     namespace: Namespace
     workflow_id: WorkflowId
@@ -62,6 +64,8 @@ class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     timeout_at: int | None = None
     cancel: CancelRequest | None = None
     closed_at: int | None = None
+    timers: dict[int, int] = {}
+    activities: dict[int, Activity] = {}
 
 
 def is_open(run: Run) -> bool:
@@ -83,6 +87,9 @@ def due_at(run: Run) -> int | None:
     """When time itself does something to the run next, if it is still open then: in milliseconds since the epoch."""
     if not is_open(run):
         return None
-    if run.cancel is None:
-        return run.timeout_at
-    return run.cancel.deadline_ms if run.timeout_at is None else min(run.cancel.deadline_ms, run.timeout_at)
+    times = [*run.timers.values(), *(next_time(activity)[0] for activity in run.activities.values())]
+    if run.cancel is not None:
+        times.append(run.cancel.deadline_ms)
+    if run.timeout_at is not None:
+        times.append(run.timeout_at)
+    return min(times, default=None)

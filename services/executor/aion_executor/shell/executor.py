@@ -19,8 +19,8 @@ from aion_common.limits import INPUTS_KEPT_MS, OWNERS_ANNOUNCE_MS, RECLAIM_PAUSE
 from aion_common.records.common import PackageRef
 from aion_common.records.owners import Owner
 from aion_common.wire import encode
-from aion_executor.core.partition import Partition, version_key
-from aion_executor.shell.commands import CommandReader
+from aion_executor.core.partition import version_key
+from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, take_over
 from aion_executor.shell.partition import OwnedPartition, RenewalDue
 from aion_executor.shell.residents import ConnectVms
@@ -31,22 +31,22 @@ GROUP = "executors"
 
 
 class InputsLost(AionError):
-    """Commands that are not decided yet are gone from the topic: the partition must not go on as if there were none."""
+    """Commands or results that are not decided yet are gone: the partition must not go on as if there were none."""
 
-    def __init__(self, partition: int, needed: int, first: int) -> None:
-        super().__init__(f"commands of partition {partition} are needed from offset {needed} and begin at {first}")
+    def __init__(self, topic: str, partition: int, needed: int, first: int) -> None:
+        super().__init__(f"{topic}: records of partition {partition} are needed from offset {needed} and begin at {first}")
 
 
 @dataclass(slots=True, kw_only=True)
 class Executor:
-    """`address`: host:port of the owner's HTTP, published in `aion.owners`. `commands` runs beside it."""
+    """`address`: host:port of the owner's HTTP, published in `aion.owners`. `inputs` runs beside it."""
 
     claimant: Claimant
     address: str
     session_ms: int
     sender: Sender
     connect: ConnectVms
-    commands: CommandReader
+    inputs: Inputs
     _assigned: frozenset[int] = frozenset()
     _owned: dict[int, OwnedPartition] = field(default_factory=dict)
     _lives: dict[int, asyncio.Task[None]] = field(default_factory=dict)
@@ -142,7 +142,9 @@ class Executor:
     async def _own(self, partition: int) -> None:
         owned = await take_over(self.claimant, partition)
         try:
-            commands_next, backlog_end = await self._backlog(partition, owned.restored.partition)
+            at = owned.restored.partition
+            commands_end = await self._backlog_end(self.claimant.topics.commands, partition, at.commands_next)
+            results_end = await self._backlog_end(self.claimant.topics.results, partition, at.results_next)
             await self._announce(partition, owned.restored.partition.owner_epoch)
             alive = OwnedPartition(
                 number=partition,
@@ -152,41 +154,48 @@ class Executor:
                 clock=self.claimant.clock,
                 restored=owned.restored,
                 connect=self.connect,
+                queues=self.inputs.queues,
             )
             self._owned[partition] = alive
-            self.commands.attach(partition, alive, commands_next, backlog_end)
+            self.inputs.commands.attach(partition, alive, at.commands_next, commands_end)
+            self.inputs.reports.attach(partition, alive.results, at.results_next, results_end)
             log.info("partition owned", partition=partition, owner_epoch=owned.restored.partition.owner_epoch)
             try:
                 await alive.run()
             finally:
-                self.commands.detach(partition)
+                self.inputs.commands.detach(partition)
+                self.inputs.reports.detach(partition)
                 del self._owned[partition]
         finally:
             await owned.close()
 
-    async def _backlog(self, partition: int, restored: Partition) -> tuple[int, int]:
-        """Where the commands lie that must be decided before time may do anything to runs. Raises InputsLost."""
-        log_, commands = self.claimant.log, self.claimant.topics.commands
-        first = await log_.beginning_offset(commands, partition)
-        if restored.commands_next < first:
-            raise InputsLost(partition, restored.commands_next, first)
-        return restored.commands_next, await log_.end_offset(commands, partition)
+    async def _backlog_end(self, topic: str, partition: int, needed: int) -> int:
+        """Up to where inputs must be decided before time may do anything to runs. Raises InputsLost."""
+        first = await self.claimant.log.beginning_offset(topic, partition)
+        if needed < first:
+            raise InputsLost(topic, partition, needed, first)
+        return await self.claimant.log.end_offset(topic, partition)
 
     async def _announce(self, partition: int, owner_epoch: int) -> None:
         owner = Owner(partition=partition, owner_epoch=owner_epoch, member=self.claimant.member, address=self.address)
         await self.sender.send(self.claimant.topics.owners, 0, [(str(partition).encode(), encode(owner))])
 
     async def trim(self) -> None:
-        """Delete the commands of the partitions owned here whose decisions the log has and that are old enough."""
-        log_, commands = self.claimant.log, self.claimant.topics.commands
+        """Delete the inputs of the partitions owned here whose decisions the log has and that are old enough."""
+        topics = self.claimant.topics
         for partition, alive in tuple(self._owned.items()):
             meta = alive.loop.store.meta()
-            decided = 0 if meta is None else meta.partition.commands_next
-            young = await log_.offset_at(commands, partition, self.claimant.clock.now_ms() - INPUTS_KEPT_MS)
-            before = decided if young is None else min(decided, young)
-            if before > await log_.beginning_offset(commands, partition):
-                await log_.delete_records(commands, partition, before)
-                log.info("commands trimmed", partition=partition, before=before)
+            if meta is not None:
+                await self._trim(topics.commands, partition, meta.partition.commands_next)
+                await self._trim(topics.results, partition, meta.partition.results_next)
+
+    async def _trim(self, topic: str, partition: int, decided: int) -> None:
+        log_ = self.claimant.log
+        young = await log_.offset_at(topic, partition, self.claimant.clock.now_ms() - INPUTS_KEPT_MS)
+        before = decided if young is None else min(decided, young)
+        if before > await log_.beginning_offset(topic, partition):
+            await log_.delete_records(topic, partition, before)
+            log.info("inputs trimmed", topic=topic, partition=partition, before=before)
 
     async def _trim_again(self) -> None:
         while True:
@@ -194,7 +203,7 @@ class Executor:
             try:
                 await self.trim()
             except Unavailable as error:
-                log.warning("commands not trimmed", reason=str(error))
+                log.warning("inputs not trimmed", reason=str(error))
 
     async def _announce_again(self) -> None:
         """Say it once in a while: a record of an older owner that came late may be the only one left after compaction."""

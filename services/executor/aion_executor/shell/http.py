@@ -47,7 +47,10 @@ def _routes_of_runs(owned: Owned) -> list[Route]:
             return found
         partition, run = found
         resident = partition.loop.residents.is_resident(run.run_id)
-        return _json(200, description_of(run, _terminal(partition, run), resident=resident))
+        body = description_of(run, _terminal(partition, run), resident=resident)
+        if is_open(run) and (trouble := partition.vms.trouble(run.namespace, run.version)) is not None:
+            body["hindered_by"] = trouble
+        return _json(200, body)
 
     async def history(request: Request) -> Response:
         found = _find(request, owned())

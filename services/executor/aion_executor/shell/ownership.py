@@ -21,8 +21,8 @@ from aion_common.kafka.topics import Topics
 from aion_common.limits import CLOCK_SKEW_MS_MAX
 from aion_common.metrics import STORE_REBUILDS
 from aion_common.records.events import OwnerEpoch, Progress
-from aion_common.wire import UnknownSchema
-from aion_executor.processor import PARTITION_KEY, partition_value
+from aion_common.wire import UnknownSchema, kept_schemas, learn
+from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.restore import Restore, begin_restore
 from aion_executor.store.api import Tables
 from aion_executor.store.rows import Store, checksum_of
@@ -98,7 +98,7 @@ async def _open_store(claimant: Claimant, partition: int) -> Restore:
     folder = claimant.folder / f"partition-{partition}"
     store = Store(claimant.stores.open(folder))
     try:
-        restored = begin_restore(store)
+        restored = begin_restore(store, partition)
         is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)
     except BaseException:
         store.close()
@@ -109,7 +109,7 @@ async def _open_store(claimant: Claimant, partition: int) -> Restore:
     STORE_REBUILDS.inc()
     store.close()
     claimant.stores.delete(folder)
-    fresh = begin_restore(Store(claimant.stores.open(folder)))
+    fresh = begin_restore(Store(claimant.stores.open(folder)), partition)
     assert fresh is not None, "a new store is readable"
     return fresh
 
@@ -142,7 +142,8 @@ async def _catch_up(claimant: Claimant, partition: int, restored: Restore) -> No
                 restored.fold(records)
             except UnknownSchema:
                 await learn_published(claimant.log, claimant.topics)
-                restored.fold(records)
+                learn(kept_schemas())
+                restored.fold(records, knows_all_schemas=True)
             await asyncio.sleep(0)
 
 

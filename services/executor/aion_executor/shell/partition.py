@@ -15,7 +15,7 @@ from aion_beam.frames import QueryAnswer
 from aion_common.clock import Clock
 from aion_common.errors import AionError, Fenced, Unavailable, VmDied
 from aion_common.ids import RunId
-from aion_common.kafka.api import FencedAppender, KeyValue, Sender
+from aion_common.kafka.api import FencedAppender, Headers, KeyValue, Sender
 from aion_common.kafka.topics import Topics
 from aion_common.limits import (
     ANSWERS_FORGOTTEN_MAX,
@@ -30,12 +30,13 @@ from aion_executor.core.run import Run, is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
+from aion_executor.shell.queues import Queues
 from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd, Vms
-from aion_executor.store.rows import Store
+from aion_executor.store.rows import OwedSend, Store
 
 log = structlog.get_logger(__name__)
 
-Place = tuple[str, int, tuple[tuple[str, bytes], ...]]
+Place = tuple[str, int, Headers]
 """Where sends go: topic without the cluster's prefix, partition, headers."""
 
 ENDED = "the ownership of the partition ended"
@@ -64,6 +65,7 @@ class OwnedPartition:
     vms: Vms = field(init=False)
     restored: Restore
     connect: ConnectVms
+    queues: Queues
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
     _closed_waiters: dict[RunId, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
@@ -83,21 +85,34 @@ class OwnedPartition:
             on_written=self._written,
             sent_through=self.restored.partition.sent_through,
             dues_from=None,
+            results_from=None,
+            queues=self.queues,
         )
 
     def offer(self, inputs: Sequence[FromLog]) -> int:
-        """See `commands.Target`."""
+        """See `reading.Target`."""
         self.loop.offer(inputs)
         self._wake.set()
         return self.loop.commands_waiting
 
-    def commands_waiting(self) -> int:
-        """See `commands.Target`."""
+    def waiting(self) -> int:
+        """See `reading.Target`."""
         return self.loop.commands_waiting
 
     def backlog_offered(self) -> None:
-        """See `commands.Target`."""
+        """See `reading.Target`."""
         self.loop.backlog_offered()
+        self._wake.set()
+
+    def offer_results(self, inputs: Sequence[FromLog]) -> int:
+        """See `Results`."""
+        self.loop.offer_results(inputs)
+        self._wake.set()
+        return self.loop.results_waiting
+
+    def results_backlog_offered(self) -> None:
+        """See `Results`."""
+        self.loop.results_backlog_offered()
         self._wake.set()
 
     def fail(self, error: Exception) -> None:
@@ -114,6 +129,11 @@ class OwnedPartition:
         """A VM died."""
         self.loop.gone(activations, self.clock.now_ms())
         self._wake.set()
+
+    @property
+    def results(self) -> "Results":
+        """Where the partition's reports go."""
+        return Results(self)
 
     async def wait_closed(self, run_id: RunId) -> None:
         """Return once the run's terminal event is in the log. Raises Fenced when the ownership ends or has ended."""
@@ -262,7 +282,7 @@ class OwnedPartition:
                 waiting.append(self._owed.get_nowait())
             by_place: dict[Place, list[KeyValue]] = defaultdict(list)
             for send in (send for owed in waiting for send in owed.sends):
-                by_place[send.topic, send.partition, send.headers].append((send.key, send.value))
+                by_place[self._place_of(send)].append((send.key, send.value))
             if len(by_place) == 1:
                 ((place, records),) = by_place.items()
                 await self._send(place, records)
@@ -275,6 +295,11 @@ class OwnedPartition:
             if by_place:
                 asyncio.get_running_loop().call_later(SENT_THROUGH_LAG_MS / 1000, self._wake.set)
             self._wake.set()
+
+    def _place_of(self, send: OwedSend) -> Place:
+        if send.partition is not None:
+            return send.topic, send.partition, send.headers
+        return send.topic, self.queues.partition_of(send.topic, send.key or b""), send.headers
 
     async def _send(self, place: Place, records: Sequence[KeyValue]) -> None:
         topic, partition, headers = place
@@ -294,3 +319,26 @@ class OwnedPartition:
             self.loop.evict_idle(now_ms)
             self.loop.store.forget_answers(now_ms - ANSWERS_KEPT_MS, ANSWERS_FORGOTTEN_MAX)
             self._wake.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A partition as the reader of `aion.results` sees it."""
+
+    partition: OwnedPartition
+
+    def offer(self, inputs: Sequence[FromLog]) -> int:
+        """See `reading.Target`."""
+        return self.partition.offer_results(inputs)
+
+    def waiting(self) -> int:
+        """See `reading.Target`."""
+        return self.partition.loop.results_waiting
+
+    def backlog_offered(self) -> None:
+        """See `reading.Target`."""
+        self.partition.results_backlog_offered()
+
+    def fail(self, error: Exception) -> None:
+        """See `reading.Target`."""
+        self.partition.fail(error)

@@ -6,13 +6,14 @@ the next one is gathered. An append that was refused or whose outcome is unclear
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from aion_common.ids import Namespace, RunId
 from aion_common.limits import (
     CANCEL_GRACE_MS,
+    DECISION_BYTES_MAX,
     HISTORY_BYTES_MAX,
     HISTORY_EVENTS_MAX,
     PARKED_STARTS_MAX,
@@ -21,12 +22,13 @@ from aion_common.limits import (
     RESIDENT_IDLE_MS,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
+    WAITS_MAX,
 )
 from aion_executor.changes import Lookup
 from aion_executor.core.effects import Effect, Evict, Unload, Wake, Warm, effect_of
 from aion_executor.core.facts import Facts
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
-from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, TurnInput, UnreadableInput
+from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, ResultInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition, version_key
 from aion_executor.core.run import Run, waits_softly
 from aion_executor.processor import (
@@ -44,7 +46,7 @@ from aion_executor.shell.residents import Activation, Residents, TurnEnd
 from aion_executor.shell.waking import Waking, WhenResident
 from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
-FromLog = CommandInput | MarkerInput | UnreadableInput
+FromLog = CommandInput | MarkerInput | ResultInput | UnreadableInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class Owed:
 @dataclass(slots=True)
 class PartitionLoop:
     """`number`: the partition's. `next_offset`: where the next batch must land in the history, else somebody else wrote there.
-    `dues_from`: time does nothing to runs before the commands up to this offset are decided; None: not known yet."""
+    `dues_from`, `results_from`: time does nothing to runs before the commands and results up to these offsets are decided;
+    None: not known yet. `queues`: the task queues that exist."""
 
     number: int
     store: Store
@@ -69,7 +72,10 @@ class PartitionLoop:
     sent_through: int = -1
     dues_from: int | None = 0
     _watermark_owed_ms: int | None = None
+    results_from: int | None = 0
+    queues: Collection[str] = ()
     _commands: deque[FromLog] = field(default_factory=deque)
+    _results: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
     _undecided: Counter[RunId] = field(default_factory=Counter)
     """How many of the turns each run has among them."""
@@ -98,6 +104,19 @@ class PartitionLoop:
     def backlog_offered(self) -> None:
         """All commands that stood in the log at the take-over have been offered: once they are decided time goes on."""
         self.dues_from = self._commands[-1].offset + 1 if self._commands else 0
+
+    def offer_results(self, inputs: Iterable[FromLog]) -> None:
+        """As `offer`, of `aion.results`."""
+        self._results.extend(inputs)
+
+    def results_backlog_offered(self) -> None:
+        """As `backlog_offered`, of `aion.results`."""
+        self.results_from = self._results[-1].offset + 1 if self._results else 0
+
+    @property
+    def results_waiting(self) -> int:
+        """As `commands_waiting`, of `aion.results`."""
+        return len(self._results)
 
     @property
     def commands_waiting(self) -> int:
@@ -152,7 +171,7 @@ class PartitionLoop:
         while True:
             if not self._turns:
                 self._come_back()
-            if not (self._turns or self._commands or self._is_released or self._is_due(now_ms)):
+            if not (self._turns or self._results or self._commands or self._is_released or self._is_due(now_ms)):
                 return
             batch = self._open or self._begin(now_ms)
             if is_full(batch):
@@ -161,7 +180,7 @@ class PartitionLoop:
             if given is not None:
                 for effect in step(batch, given):
                     self._carry_out(effect, now_ms)
-            elif not self._turns and not self._commands:
+            elif not (self._turns or self._results or self._commands):
                 return
             if isinstance(given, TurnInput):
                 self._settle(given.run_id)
@@ -242,7 +261,9 @@ class PartitionLoop:
 
     @property
     def _is_behind(self) -> bool:
-        return self.dues_from is None or self.decided.commands_next < self.dues_from
+        if self.dues_from is None or self.results_from is None:
+            return True
+        return self.decided.commands_next < self.dues_from or self.decided.results_next < self.results_from
 
     def _is_due(self, now_ms: int) -> bool:
         if self._is_behind:
@@ -303,6 +324,9 @@ class PartitionLoop:
             history_bytes_max=HISTORY_BYTES_MAX,
             cancel_grace_ms=CANCEL_GRACE_MS,
             parked_starts_max=PARKED_STARTS_MAX,
+            decision_bytes_max=DECISION_BYTES_MAX,
+            waits_max=WAITS_MAX,
+            queues=self.queues,
         )
         self._opened_ms = now_ms
         self._open = open_batch(self._state, self.partition, facts, self.residents.is_resident)
@@ -320,6 +344,10 @@ class PartitionLoop:
             return released
         if not self._is_behind and (run_id := self._deadlines.take_due(batch.facts.now_ms)) is not None:
             return DueInput(run_id=run_id)
+        if self._results:
+            # Before commands: what was begun ends first.
+            result = self._results.popleft()
+            return result if result.offset >= batch.partition.results_next else None
         if not self._commands:
             return None
         given = self._commands.popleft()

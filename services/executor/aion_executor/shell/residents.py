@@ -12,9 +12,11 @@ from itertools import islice, takewhile
 from typing import Protocol
 
 from aion_beam.frames import QueryAnswer
+from aion_beam.replay import is_input
 from aion_common.ids import Namespace, RunId, Version
 from aion_common.limits import ALONE_STAY_MS, DEATHS_APART_MS_MAX, DEATHS_IN_A_ROW_MAX
-from aion_common.records.events import HistoryRecord, RunCancelRequested, SignalReceived
+from aion_common.records.events import HistoryRecord
+from aion_common.turns import Request
 from aion_executor.changes import Lookup
 from aion_executor.core.inputs import Blocks, Outcome, TurnInput
 from aion_executor.core.partition import version_key
@@ -26,10 +28,12 @@ Activation = int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnd:
-    """How a turn ended in a VM. `observed_seq`: the newest event the run had been given; of a block it says nothing."""
+    """How a turn ended in a VM. `observed_seq`: the newest event the run had been given; of a block it says nothing.
+    `requests`: what it asked for, if it ended in a wait."""
 
     observed_seq: int
     outcome: Outcome
+    requests: tuple[Request, ...] = ()
 
 
 class TurnTaker(Protocol):
@@ -50,6 +54,9 @@ class Vms(Protocol):
 
     def unload(self, namespace: Namespace, version: Version) -> None:
         """End the version's VMs, once no partition of this executor has it loaded. A repeat is harmless."""
+
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """Why the version has no VM although it should; None: nothing is wrong."""
 
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """Bring a run, with its whole history, into the VM of its version. The inputs it has not observed begin a turn."""
@@ -150,7 +157,7 @@ class Residents:
         if resident.in_turn or newest_input <= resident.observed:
             return None
         since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
-        fresh = [record for record in since if isinstance(record.event, SignalReceived | RunCancelRequested)]
+        fresh = [record for record in since if is_input(record.event)]
         self.vms.deliver(resident.activation, fresh)
         self._turn(resident, Turning.BEGINS, now_ms)
         resident.observed = newest_input
@@ -167,7 +174,9 @@ class Residents:
         self._turn(resident, Turning.ENDS if is_over else Turning.BEGINS, now_ms)
         if ended is None:
             return resident.run_id, None
-        turn = TurnInput(run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome)
+        turn = TurnInput(
+            run_id=resident.run_id, observed_seq=ended.observed_seq, outcome=ended.outcome, requests=ended.requests
+        )
         return resident.run_id, turn
 
     def _turn(self, resident: Resident, turning: "Turning", now_ms: int) -> None:

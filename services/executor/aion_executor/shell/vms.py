@@ -9,7 +9,7 @@ from aion_beam.frames import Cancelled, CaughtUp, Completed, Diverged, Failed, Q
 from aion_beam.frames import Outcome as FromVm
 from aion_beam.pool import Activation as Vm
 from aion_beam.pool import PackageKey, StartSpec, VmPool
-from aion_beam.replay import InputEvent, input_of, replay_of
+from aion_beam.replay import input_of, is_input, replay_of
 from aion_common.ids import Namespace, Version
 from aion_common.records.common import json_payload
 from aion_common.records.events import Failure, HistoryRecord, WaitKind
@@ -66,6 +66,10 @@ class PartitionVms:
         if not self.is_loaded(key):
             self.pool.stop_version(key)
 
+    def trouble(self, namespace: Namespace, version: Version) -> str | None:
+        """See `residents.Vms`."""
+        return self.pool.trouble(PackageKey(namespace=namespace, version=version))
+
     def start_run(self, run: Run, records: Sequence[HistoryRecord]) -> Activation:
         """See `residents.Vms`."""
         return self._connected(self.pool.start_run(_key_of(run), _spec_of(run, records)))
@@ -81,7 +85,7 @@ class PartitionVms:
     def deliver(self, activation: Activation, records: Sequence[HistoryRecord]) -> None:
         """See `residents.Vms`."""
         newest = records[-1]
-        inputs = [input_of(record.event) for record in records if isinstance(record.event, InputEvent)]
+        inputs = [input_of(record.event) for record in records if is_input(record.event)]
         self.pool.deliver(Vm(activation), newest.seq, newest.recorded_at, inputs)
 
     def query(self, activation: Activation, name: str, arguments: bytes) -> asyncio.Future[QueryAnswer]:
@@ -112,8 +116,9 @@ def _spec_of(run: Run, records: Sequence[HistoryRecord]) -> StartSpec:
 def turn_end_of(outcome: FromVm) -> TurnEnd | None:
     """What a VM reports, as the core takes it. None: a replay has caught up, nothing happened."""
     match outcome:
-        case Waiting(kind=kind, name=name):
-            return TurnEnd(observed_seq=outcome.observed_seq, outcome=Waits(wait=WaitKind(kind), name=name))
+        case Waiting(kind=kind, name=name, requests=requests):
+            waits = Waits(wait=WaitKind(kind), name=name)
+            return TurnEnd(observed_seq=outcome.observed_seq, outcome=waits, requests=requests)
         case Completed(json=text):
             return TurnEnd(observed_seq=outcome.observed_seq, outcome=Completes(result=json_payload(text)))
         case Failed(kind=kind, message=message, details=details):

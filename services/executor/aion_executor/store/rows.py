@@ -49,10 +49,11 @@ class Meta(Struct, frozen=True, kw_only=True):
 
 
 class OwedSend(Struct, frozen=True, kw_only=True):
-    """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix."""
+    """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix. `partition` None:
+    that of the key."""
 
     topic: str
-    partition: int
+    partition: int | None
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()

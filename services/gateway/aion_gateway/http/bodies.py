@@ -1,23 +1,20 @@
 """Request bodies: read within a limit, and parsed as what their content type says they are."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Collection
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 from starlette.requests import ClientDisconnect
 
 from aion_common import limits
 from aion_common.records.common import JSON
 from aion_common.records.replies import RejectionCode
+from aion_gateway.fields import media_type
 from aion_gateway.http.problems import Refused, invalid, invalid_by, refused
 from aion_gateway.json_text import members_of
-
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_CONTENT_TYPE = re.compile(rf"({_WORD}/{_WORD})((?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|\"[\x20-\x7e]*\"))*)")
-_CHARSET = re.compile(r";[ \t]*charset=\"?([^\";\s]*)", re.IGNORECASE)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -32,15 +29,12 @@ def content_type_of(request: Request) -> str | None:
     given = request.headers.getlist("content-type")
     if not given:
         return None
-    match = _CONTENT_TYPE.fullmatch(given[0][: limits.NAME_BYTES_MAX + 1])
-    if match is None or len(given) > 1 or len(given[0]) > limits.NAME_BYTES_MAX:
-        raise invalid("Content-Type", "must be one media type, such as application/json")
-    if match[1].lower() != JSON:
-        return given[0]
-    charset = _CHARSET.search(match[2])
-    if charset is not None and charset[1].lower() not in {"utf-8", "utf8"}:
-        raise invalid("Content-Type", "JSON is UTF-8")
-    return JSON
+    if len(given) > 1:
+        raise invalid("Content-Type", "given twice")
+    try:
+        return media_type(given[0])
+    except PydanticCustomError as error:
+        raise invalid("Content-Type", error.message()) from None
 
 
 async def json_body(request: Request, model: type[Model], *, exact: Collection[str] = ()) -> Model:

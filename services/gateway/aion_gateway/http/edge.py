@@ -13,10 +13,12 @@ from urllib.parse import parse_qsl
 from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aion_common.errors import Unavailable
 from aion_common.metrics import HTTP_IN_FLIGHT, HTTP_OVERLOADED
 from aion_common.records.replies import RejectionCode
+from aion_gateway.drain import Drain
+from aion_gateway.fields import printable
 from aion_gateway.http.counting import count
-from aion_gateway.http.fields import printable
 from aion_gateway.http.problems import IDEMPOTENCY_KEY, Refused, invalid, problem_response, refused
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -25,9 +27,14 @@ QUERY_FIELDS_MAX = 20
 _KEY_HEADER = IDEMPOTENCY_KEY.lower().encode()
 
 
-def edge(app: ASGIApp, /, in_flight_max: int) -> ASGIApp:
+def edge(app: ASGIApp, /, drain: Drain, in_flight_max: int) -> ASGIApp:
     """The app behind the edge. More than `in_flight_max` requests at once are `overloaded`; those that must work when
-    everything else does not never are."""
+    everything else does not never are. Who has no answer when the gateway ends is told that it is `unavailable`."""
+
+    async def ending(scope: Scope, receive: Receive, send: Send) -> None:
+        async with drain.taken():
+            await app(scope, receive, send)
+
     in_flight = 0
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +48,7 @@ def edge(app: ASGIApp, /, in_flight_max: int) -> ASGIApp:
         in_flight += is_limited
         HTTP_IN_FLIGHT.inc()
         try:
-            await _serve(scope, receive, exchange, None if is_limited and in_flight > in_flight_max else app)
+            await _serve(scope, receive, exchange, None if is_limited and in_flight > in_flight_max else ending)
         finally:
             in_flight -= is_limited
             HTTP_IN_FLIGHT.dec()
@@ -54,17 +61,19 @@ class _Exchange:
     """A request's way back: `send` adds the key, once there is one, and keeps the status of the answer; until there is an
     answer, that of a defect, which is answered further out."""
 
-    __slots__ = ("_send", "key", "status")
+    __slots__ = ("_send", "has_begun", "key", "status")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.key: str | None = None
         self.status = 500
+        self.has_begun = False
 
     async def send(self, message: Message) -> None:
         """See ASGI."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.has_begun = True
             if self.key is not None:
                 message = {**message, "headers": [*message.get("headers", ()), (_KEY_HEADER, self.key.encode())]}
         await self._send(message)
@@ -85,7 +94,13 @@ async def _serve(scope: Scope, receive: Receive, exchange: _Exchange, app: ASGIA
         await problem_response(refusal, exchange.key)(scope, receive, exchange.send)
         return
     scope["path"] = scope["raw_path"].decode("ascii")
-    await app(scope, receive, exchange.send)
+    try:
+        await app(scope, receive, exchange.send)
+    except Unavailable as error:
+        if exchange.has_begun:
+            raise
+        unavailable = refused(RejectionCode.UNAVAILABLE, str(error))
+        await problem_response(unavailable, exchange.key)(scope, receive, exchange.send)
 
 
 def _key_of(scope: Scope) -> str:

@@ -12,9 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from aion_common import limits
 from aion_gateway.everywhere import PinCounts
+from aion_gateway.fields import Name, NamespaceText, Reason, RunIdText, RunTimeoutMs, VersionText
 from aion_gateway.http.fields import (
-    Name,
-    NamespaceText,
     QueryAnswerMs,
     QueryCursor,
     QueryLimit,
@@ -22,10 +21,6 @@ from aion_gateway.http.fields import (
     QuerySeq,
     QueryTime,
     QueryWaitMs,
-    Reason,
-    RunIdText,
-    RunTimeoutMs,
-    VersionText,
     WaitMs,
 )
 from aion_gateway.listing import ListedRun
@@ -305,6 +300,8 @@ class WorkflowDescription(BaseModel):
     failure: Failure | None = None
     blocked: Divergence | None = None
     cancel_requested: CancelRequested | None = None
+    hindered_by: str | None = None
+    """Why its owner has no VM for its version now; tried again with back-off."""
     pending: PendingWork
     history_length: int
     resident: bool

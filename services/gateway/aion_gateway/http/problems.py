@@ -20,6 +20,7 @@ from aion_common.errors import Unavailable
 from aion_common.problems import INTERNAL, METHOD_NOT_ALLOWED, PROBLEM_JSON, PROBLEM_KINDS, problem, problem_of
 from aion_common.records.replies import Rejection, RejectionCode
 from aion_gateway.drain import ShuttingDown
+from aion_gateway.fields import first_error
 from aion_gateway.json_text import BadJson
 from aion_gateway.replies import KeyReused
 
@@ -52,11 +53,7 @@ def invalid(field: str, detail: str) -> Refused:
 
 def invalid_by(errors: Sequence[Mapping[str, Any]]) -> Refused:
     """The first of these errors of pydantic."""
-    first = errors[0]
-    where = [str(part) for part in first["loc"] if part not in {"query", "path", "header", "body"}]
-    field = ".".join(where) or str(first["loc"][0] if first["loc"] else "body")
-    detail = "there is no such field" if first["type"] == "extra_forbidden" else str(first["msg"])
-    return invalid(field, detail)
+    return invalid(*first_error(errors))
 
 
 def refused_by(rejection: Rejection) -> Refused:

@@ -1,10 +1,9 @@
 """Events -> state: the only door. The same functions run live, on restore and in the checker."""
 
-from typing import assert_never
-
 from aion_common.records.events import (
     CatalogApplied,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     PartitionEvent,
@@ -20,9 +19,12 @@ from aion_common.records.events import (
     SignalReceived,
     StartParked,
     StartReleased,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
     TurnEnded,
 )
-from aion_executor.core.apply import catalog, endings, ownership, runs, signals, turns
+from aion_executor.core.apply import activities, catalog, endings, ownership, runs, signals, timers, turns
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 
@@ -43,6 +45,8 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return signals.received(run, record.seq)
         case TurnEnded():
             return turns.ended(run, event)
+        case TimerStarted() | TimerCancelled() | TimerFired():
+            return timers.changed(run, event)
         case RunCompleted():
             return runs.completed(run, event, record.recorded_at)
         case RunFailed():
@@ -58,7 +62,7 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
         case _:
-            assert_never(event)
+            return activities.changed(run, event, record.recorded_at)
 
 
 def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int) -> Partition:
@@ -74,7 +78,7 @@ def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int)
             return catalog.parked(partition, event)
         case StartReleased() as event:
             return catalog.released(partition, event)
-        case DeadLettered():
+        case DeadLettered() | HeartbeatsReceived():
             return partition
         case _:
             raise AssertionError("an event of a run was applied to a partition")

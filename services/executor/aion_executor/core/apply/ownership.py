@@ -18,6 +18,7 @@ def progressed(partition: Partition, event: Progress, recorded_at: int) -> Parti
     return replace(
         partition,
         commands_next=event.commands_next,
+        results_next=max(partition.results_next, event.results_next),
         sent_through=max(partition.sent_through, event.sent_through),
         recorded_at=recorded_at,
     )

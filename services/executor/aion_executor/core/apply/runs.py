@@ -43,7 +43,7 @@ def failed(run: Run, event: RunFailed, recorded_at: int) -> Run:
 
 def closed(run: Run, status: RunStatus, recorded_at: int) -> Run:
     """The run after its terminal event."""
-    return replace(run, status=status, closed_at=recorded_at, wait=None, wait_name=None)
+    return replace(run, status=status, closed_at=recorded_at, wait=None, wait_name=None, timers={}, activities={})
 
 
 def blocked(run: Run, event: RunBlocked) -> Run:

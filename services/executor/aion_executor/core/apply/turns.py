@@ -13,6 +13,16 @@ def observed(run: Run, observed_seq: int) -> Run:
     return replace(run, observed=observed_seq, unobserved=rest)
 
 
+def given_input(run: Run, seq: int) -> Run:
+    """One more input that the run was not given yet."""
+    return replace(run, unobserved=(*run.unobserved, seq))
+
+
+def command_recorded(run: Run, turn: TurnEnded | None) -> Run:
+    """After a command of a turn; the last one ends it."""
+    return run if turn is None else ended(run, turn)
+
+
 def ended(run: Run, event: TurnEnded) -> Run:
     """The run waits."""
     return replace(observed(run, event.observed_seq), wait=event.wait, wait_name=event.name)

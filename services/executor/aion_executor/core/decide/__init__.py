@@ -3,16 +3,16 @@
 from typing import assert_never
 
 from aion_common.records.commands import CancelRun, SignalRun, StartRun, TerminateRun
-from aion_executor.core.decide import catalog, endings, runs, signals, turns
+from aion_executor.core.decide import activities, catalog, due, endings, runs, signals, turns
 from aion_executor.core.decision import Answered, Decision, Park, Rejection
 from aion_executor.core.facts import Facts
-from aion_executor.core.inputs import CommandInput, DueInput, MarkerInput, TurnInput
+from aion_executor.core.inputs import CommandInput, DueInput, MarkerInput, ResultInput, TurnInput
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 
 
 def decide(
-    partition: Partition, run: Run | None, given: CommandInput | MarkerInput | TurnInput | DueInput, facts: Facts
+    partition: Partition, run: Run | None, given: CommandInput | MarkerInput | TurnInput | ResultInput | DueInput, facts: Facts
 ) -> Decision | Answered | Park | Rejection:
     """What happens to `run`: the one the input addresses, of a start the newest of its workflow id; None if there is none."""
     match given:
@@ -32,7 +32,9 @@ def decide(
             return catalog.apply_marker(partition, marker.body)
         case TurnInput():
             return turns.end_turn(run, given, facts)
+        case ResultInput(report=report):
+            return activities.take_report(run, report, facts)
         case DueInput():
-            return endings.end_in_time(run, facts)
+            return due.come_due(run, facts)
         case _:
             assert_never(given)

@@ -1,9 +1,9 @@
-"""Ends that come from outside the run: cancel, terminate, and its time."""
+"""Ends that come from outside the run: cancel and terminate."""
 
 from aion_common.records.commands import CancelRun, TerminateRun
-from aion_common.records.events import RunCancelled, RunCancelRequested, RunTerminated, RunTimedOut
+from aion_common.records.events import RunCancelRequested, RunTerminated
 from aion_common.records.replies import CancelAccepted, RejectionCode
-from aion_executor.core.decision import NOTHING, Answered, Decision, Rejection
+from aion_executor.core.decision import Answered, Decision, Rejection
 from aion_executor.core.facts import Facts
 from aion_executor.core.run import Run, is_open
 
@@ -31,14 +31,3 @@ def cancel_run(run: Run | None, cancel: CancelRun, facts: Facts) -> Decision | A
 def terminate_run(run: Run | None, terminate: TerminateRun) -> Decision | Rejection:
     """End the run, whatever it is doing."""
     return refuse_ended(run) or Decision(events=(RunTerminated(reason=terminate.reason),))
-
-
-def end_in_time(run: Run | None, facts: Facts) -> Decision:
-    """End a run whose time is over: never early, and not if something else has ended it meanwhile."""
-    if run is None or not is_open(run):
-        return NOTHING
-    if run.timeout_at is not None and run.timeout_at <= facts.now_ms:
-        return Decision(events=(RunTimedOut(timeout_ms=run.timeout_at - run.started_at),))
-    if run.cancel is not None and run.cancel.deadline_ms <= facts.now_ms:
-        return Decision(events=(RunCancelled(observed_seq=None, reason=run.cancel.reason),))
-    return NOTHING

@@ -1,0 +1,40 @@
+"""Heartbeats of one batch: the newest of each attempt, recorded at its end for those attempts that have not ended by then."""
+
+from dataclasses import dataclass, field
+
+from aion_common.ids import RunId
+from aion_common.limits import HEARTBEAT_BYTES_MAX
+from aion_common.records.events import Heartbeat, HeartbeatsReceived
+from aion_common.records.tasks import TaskHeartbeat, TaskReport
+from aion_executor.changes import Lookup
+from aion_executor.core.run import Run
+
+EMPTY_BYTES = 64
+"""What one takes beside its details."""
+
+
+@dataclass(slots=True)
+class Heartbeats:
+    """By activity."""
+
+    _newest: dict[tuple[RunId, int], Heartbeat] = field(default_factory=dict)
+
+    def take(self, report: TaskReport, body: TaskHeartbeat) -> int:
+        """Keep one; returns the bytes that it may take. Details over the limit are left out."""
+        details = body.details
+        if details is not None and len(details.data) > HEARTBEAT_BYTES_MAX:
+            details = None
+        beat = Heartbeat(run_id=report.run_id, activity=report.activity, attempt=report.attempt, details=details)
+        self._newest[report.run_id, report.activity] = beat
+        return EMPTY_BYTES + (0 if details is None else len(details.content_type) + len(details.data))
+
+    def event(self, state: Lookup) -> HeartbeatsReceived | None:
+        """What the batch records of them, if anything."""
+        present = tuple(beat for beat in self._newest.values() if is_present(state.run(beat.run_id), beat))
+        return HeartbeatsReceived(heartbeats=present) if present else None
+
+
+def is_present(run: Run | None, beat: Heartbeat) -> bool:
+    """Whether the attempt is the one that the run waits for."""
+    known = None if run is None else run.activities.get(beat.activity)
+    return known is not None and known.task_at is not None and known.attempt == beat.attempt
