@@ -13,13 +13,12 @@ import pytest_asyncio
 from msgspec import structs
 from structlog.testing import capture_logs
 
-from aion_common import limits
 from aion_common.errors import WrongCluster
 from aion_common.records.common import json_payload
 from aion_common.records.tasks import TaskCancelled, TaskFailed, TaskHeartbeat, TaskReport, TaskStarted
 from aion_common.testing.memory_log import MemoryLog
 from aion_common.wire import encode, schemas
-from aion_worker import Activity, Context, RetryableError, Worker, activity
+from aion_worker import Activity, Context, RetryableError, Worker, activity, bounds
 from aion_worker.serving import NoSuchQueue
 from support import committed, eventually
 from worker.queue import QUEUE, Queue, at_work, details_of, failure_of, queue_on, result_of
@@ -105,7 +104,7 @@ async def test_no_more_run_at_once_than_permitted(queue: Queue) -> None:
 
 
 async def test_a_partition_far_ahead_of_its_slowest_task_waits(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "WORKER_AHEAD_MAX", 5)
+    monkeypatch.setattr(bounds, "WORKER_AHEAD_MAX", 5)
     gate = Gate()
     tasks = [queue.task("double", n) for n in range(10)]
     elsewhere = queue.task("double", 21)
