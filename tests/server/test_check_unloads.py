@@ -31,6 +31,17 @@ async def test_sound_unload_keeps_its_promises(world: World) -> None:
     assert (report.runs, report.closed, report.parked) == (4, 4, 0)
 
 
+async def test_pins_are_compared_where_the_version_began_to_close() -> None:
+    """In one batch: the version closes, the run that pins it times out, and the verdict comes."""
+    world = World().after(routed(V1, 1), start("c1", "park", run_timeout_ms=500), routed(V2, 2))
+    world.now_ms += 500
+    world.loop.dues_from = len(world.commands) + 1
+    world.after(closing(V1, 1), kept(V1, 1))
+    kinds = [type(decode(value).event).__name__ for value in world.history[-4:]]
+    assert kinds == ["Progress", "CatalogApplied", "RunTimedOut", "CatalogApplied"]
+    assert (await checked(world.history, world)).broken == []
+
+
 async def test_start_that_waits_is_counted(world: World) -> None:
     world.after(closing(V2, 3), start("c9", "park", version=V2))
     assert (await checked(world.history, world)).parked == 1

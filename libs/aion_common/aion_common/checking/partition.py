@@ -13,7 +13,7 @@ from aion_common.checking.report import Report
 from aion_common.checking.run import RunHistory
 from aion_common.ids import NO_RUN, CommandId, RunId, ingress_place_of
 from aion_common.limits import ANSWERS_KEPT_MS
-from aion_common.records.commands import CatalogMarker, Command, CommandRecord, IdConflict, MarkerBody, StartRun
+from aion_common.records.commands import CatalogMarker, Command, CommandRecord, IdConflict, MarkerBody, StartRun, VersionClosing
 from aion_common.records.events import (
     CatalogApplied,
     DeadLettered,
@@ -190,7 +190,9 @@ class PartitionHistory:
         self._promise(offset, is_there, "a marker takes effect at its position")
         open_runs = sum(self._is_on(run_id, marker) for run_id in self.open.values())
         for answer in self._batch.answers.values():
-            if isinstance(answer, PinsReported) and answer.attempt == getattr(marker, "attempt", None):
+            if not isinstance(marker, VersionClosing) or not isinstance(answer, PinsReported):
+                continue
+            if answer.attempt == marker.attempt:
                 told = sum(count.number for count in answer.counts if count.kind in _OPEN_PINS)
                 self._promise(offset, told == open_runs, f"the pins reported are the {open_runs} open runs, not {told}")
         self._promise_each(offset, self.catalog.take_marker(marker, open_runs))
