@@ -1,22 +1,24 @@
 """The worker over the memory log: what it executes, in which order it commits, what it reports, and how it stops."""
 
 import asyncio
+import io
+import json
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import fastavro
 import pytest
 import pytest_asyncio
 from msgspec import structs
 from structlog.testing import capture_logs
 
-from aion_common import limits
 from aion_common.errors import WrongCluster
 from aion_common.records.common import json_payload
 from aion_common.records.tasks import TaskCancelled, TaskFailed, TaskHeartbeat, TaskReport, TaskStarted
 from aion_common.testing.memory_log import MemoryLog
-from aion_common.wire import encode
-from aion_worker import Activity, Context, RetryableError, Worker, activity
+from aion_common.wire import encode, schemas
+from aion_worker import Activity, Context, RetryableError, Worker, activity, bounds
 from aion_worker.serving import NoSuchQueue
 from support import committed, eventually
 from worker.queue import QUEUE, Queue, at_work, details_of, failure_of, queue_on, result_of
@@ -102,7 +104,7 @@ async def test_no_more_run_at_once_than_permitted(queue: Queue) -> None:
 
 
 async def test_a_partition_far_ahead_of_its_slowest_task_waits(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "WORKER_AHEAD_MAX", 5)
+    monkeypatch.setattr(bounds, "WORKER_AHEAD_MAX", 5)
     gate = Gate()
     tasks = [queue.task("double", n) for n in range(10)]
     elsewhere = queue.task("double", 21)
@@ -363,3 +365,53 @@ async def test_a_queue_or_cluster_that_does_not_exist_is_named(queue: Queue) -> 
         await Worker("unused:1", "nowhere", activities=[double], prefix=queue.prefix).serve(stop, queue.log)
     with pytest.raises(WrongCluster, match="aion-server init"):
         await Worker("unused:1", QUEUE, activities=[double], prefix="other.").serve(stop, queue.log)
+
+
+async def test_tasks_of_another_release_are_read_with_the_schema_that_was_published(queue: Queue) -> None:
+    schema = json.loads(next(text for text in schemas().values() if json.loads(text)["name"] == "Task"))
+    schema["fields"].append({"name": "priority", "type": ["null", "long"], "default": None})
+    newer = fastavro.parse_schema(schema)
+    fingerprint = bytes.fromhex(fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_form(newer), "CRC-64-AVRO"))
+    task = queue.task("double", 21)
+    assert task.input is not None
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, newer, {**structs.asdict(task), "input": structs.asdict(task.input), "priority": 3})
+    value = b"\xc3\x01" + fingerprint + body.getvalue()
+    async with at_work(worker_of(queue, double), queue.log):
+        sender = await queue.log.sender()
+        await sender.send(queue.topics.schemas, 0, [(fingerprint.hex().encode(), json.dumps(schema).encode())])
+        await queue.put_bytes((b"k", value))
+        assert await queue.results(task) == [42]
+
+
+async def test_tasks_that_kafka_deleted_before_they_were_read_hold_up_nothing(queue: Queue) -> None:
+    first, second, gone, last = (queue.task("double", n) for n in range(4))
+    async with at_work(worker_of(queue, double), queue.log):
+        await queue.put(first)
+        await queue.put(second, partition=1)
+        await eventually(lambda: group_of(queue).offsets == {0: 1, 1: 1})
+    await queue.put(gone, gone, last)
+    await queue.log.delete_records(queue.tasks_topic, 0, 3)
+    async with at_work(worker_of(queue, double), queue.log):
+        assert await queue.results(last) == [6]
+        await eventually(lambda: group_of(queue).offsets == {0: 4, 1: 1})
+    assert await queue.bodies(gone) == []
+
+
+async def test_a_worker_that_cannot_be_reached_by_its_group_goes_on_where_it_was(queue: Queue) -> None:
+    assert isinstance(queue.log, MemoryLog)
+    gate = Gate()
+    running, later = queue.task("gate", 1), queue.task("gate", 2)
+    async with at_work(worker_of(queue, gate.activity), queue.log):
+        await queue.put(running)
+        await eventually(lambda: gate.came == [1])
+        (member,) = group_of(queue).members()
+        tell = group_of(queue)._told[member]
+        tell(frozenset())
+        tell(frozenset({0, 1}))
+        await queue.put(later)
+        await eventually(lambda: gate.came == [1, 2])
+        gate.open.set()
+        assert await queue.results(running, later) == [1, 2]
+        await eventually(lambda: group_of(queue).offsets.get(0) == 2)
+    assert gate.came == [1, 2]

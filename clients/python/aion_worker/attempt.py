@@ -8,11 +8,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
-from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.errors import Unavailable
 from aion_common.records.common import Payload
 from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskFailed, TaskHeartbeat, TaskStarted
+from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.context import Context
 from aion_worker.errors import ActivityCancelled
@@ -110,7 +110,7 @@ class Attempt:
             await _insist(tell, TaskStarted())
             self._is_beginning_untold = False
         beats_by_itself = self._task.heartbeat_ms is not None
-        pause_s = (self._task.heartbeat_ms or limits.WORKER_BEAT_MS) / limits.BEATS_PER_TIMEOUT / 1000
+        pause_s = (self._task.heartbeat_ms or bounds.WORKER_BEAT_MS) / bounds.BEATS_PER_TIMEOUT / 1000
         wait_s = pause_s if beats_by_itself else None
         while True:
             try:
@@ -160,6 +160,6 @@ async def _insist(tell: Tell, body: ReportBody) -> None:
         try:
             await tell(body)
         except Unavailable:
-            await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+            await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
         else:
             return

@@ -6,6 +6,7 @@ from aion_common import limits
 from aion_common.records.common import Payload, json_payload
 from aion_common.records.events import Failure
 from aion_common.records.tasks import TaskCompleted, TaskFailed
+from aion_worker import bounds
 from aion_worker.errors import RetryableError, TerminalError
 from aion_worker.json_values import json_of
 
@@ -21,7 +22,7 @@ def failed(error: BaseException) -> TaskFailed:
         details = None if error.details is None else _bounded(error.details)
         return failure(error.kind, error.message, details, retryable=isinstance(error, RetryableError))
     trace = "".join(traceback.format_exception(error))
-    details = _bounded({"traceback": trace[-limits.TRACEBACK_CHARACTERS_MAX :]})
+    details = _bounded({"traceback": trace[-bounds.TRACEBACK_CHARACTERS_MAX :]})
     return failure(type(error).__name__, str(error), details, retryable=True)
 
 

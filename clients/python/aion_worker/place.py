@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from aion_common import limits
 from aion_common.errors import Unavailable
 from aion_common.kafka.api import Log, LogRecord, Membership, OffsetOutOfRange, Reader
+from aion_worker import bounds
 from aion_worker.progress import PartitionProgress
 
 logger = structlog.get_logger()
@@ -39,18 +39,18 @@ class Place:
         await self._member.failed()
 
     async def read(self, records_max: int) -> Sequence[tuple[PartitionProgress, LogRecord]]:
-        """The next records, which are begun by being read. Waits limits.WORKER_POLL_MS at most."""
+        """The next records, which are begun by being read. Waits bounds.WORKER_POLL_MS at most."""
         try:
             if self._gone or self._told != self._held.keys():
                 await self._move()
             self._hold_back()
-            read = await self._reader.read(wait_ms=limits.WORKER_POLL_MS, records_max=records_max)
+            read = await self._reader.read(wait_ms=bounds.WORKER_POLL_MS, records_max=records_max)
         except OffsetOutOfRange as error:
             await self._go_on_behind(error)
             return ()
         except Unavailable as error:
             logger.warning("tasks not readable now", reason=str(error))
-            await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+            await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
             self._reader.assign({partition: self._reader.position(partition) for partition in self._held})
             self._waiting.clear()
             return ()
@@ -136,7 +136,7 @@ class Place:
         try:
             first = await self._log.beginning_offset(self._topic, error.partition)
         except Unavailable:
-            await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+            await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
             return
         positions = {partition: self._reader.position(partition) for partition in self._held}
         self._held[error.partition] = PartitionProgress(error.partition, first)

@@ -6,7 +6,7 @@ A partition may be committed up to its lowest task that has not ended; others be
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-from aion_common import limits
+from aion_worker import bounds
 
 T = TypeVar("T")
 
@@ -39,13 +39,13 @@ class PartitionProgress:
     @property
     def is_far_ahead(self) -> bool:
         """Whether no more should be read before the lowest has ended."""
-        return self._next - self.committable >= limits.WORKER_AHEAD_MAX
+        return self._next - self.committable >= bounds.WORKER_AHEAD_MAX
 
 
 class Recent(Generic[T]):
     """The newest of things seen, a bounded number of them."""
 
-    def __init__(self, most: int = limits.WORKER_KNOWN_MAX) -> None:
+    def __init__(self, most: int = bounds.WORKER_KNOWN_MAX) -> None:
         self._most = most
         self._seen: OrderedDict[T, None] = OrderedDict()
 

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.errors import Unavailable
 from aion_common.ids import workflow_key
@@ -12,6 +11,7 @@ from aion_common.kafka.deadletters import Unusable, dead_letter
 from aion_common.kafka.topics import Topics
 from aion_common.records.tasks import ReportBody, Task, TaskReport
 from aion_common.wire import encode
+from aion_worker import bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Reports:
             try:
                 await self.tell(task, *bodies)
             except Unavailable:
-                await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+                await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
             else:
                 return
 
@@ -57,6 +57,6 @@ class Reports:
             try:
                 await self.sender.send(letter.topic, letter.partition, [(letter.key, letter.value)], letter.headers)
             except Unavailable:
-                await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+                await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
             else:
                 return

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from aion_common import limits
 from aion_common.clock import Clock
 from aion_common.cluster import join_cluster
 from aion_common.errors import AionError, BadRecord, Unavailable
@@ -19,6 +18,7 @@ from aion_common.kafka.deadletters import Unusable
 from aion_common.kafka.reading import decode_learning
 from aion_common.kafka.topics import Topics, tasks_noun
 from aion_common.records.tasks import Task
+from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.bench import Bench
 from aion_worker.cancellations import open_cancellations
@@ -101,7 +101,7 @@ class _Feeding:
                 for progress, record in await self._place.read(self._bench.room):
                     await self._begin(progress, record)
             else:
-                await _wait(changed, limits.WORKER_POLL_MS)
+                await _wait(changed, bounds.WORKER_POLL_MS)
 
     async def _begin(self, progress: PartitionProgress, record: LogRecord) -> None:
         def finish() -> None:
@@ -120,7 +120,7 @@ class _Feeding:
                 task = await decode_learning(self._log, self._plan.topics, record.value)
             except Unavailable as error:
                 logger.warning("schemas not readable now", reason=str(error))
-                await asyncio.sleep(limits.WORKER_RETRY_MS / 1000)
+                await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
             else:
                 break
         if not isinstance(task, Task):
@@ -143,17 +143,17 @@ class _Feeding:
 
 async def _commit_often(place: Place) -> None:
     while True:
-        await asyncio.sleep(limits.WORKER_COMMIT_MS / 1000)
+        await asyncio.sleep(bounds.WORKER_COMMIT_MS / 1000)
         await place.commit()
 
 
 async def _drain(bench: Bench, drain_ms: int, changed: asyncio.Event) -> None:
     """Wait for what runs, then give up what is left."""
-    for patience_ms, last in ((drain_ms, bench.abandon), (limits.WORKER_LAST_WORDS_MS, None)):
+    for patience_ms, last in ((drain_ms, bench.abandon), (bounds.WORKER_LAST_WORDS_MS, None)):
         try:
             async with asyncio.timeout(patience_ms / 1000):
                 while not bench.is_idle:
-                    await _wait(changed, limits.WORKER_POLL_MS)
+                    await _wait(changed, bounds.WORKER_POLL_MS)
         except TimeoutError:
             if last is not None:
                 last()

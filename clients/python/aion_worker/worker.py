@@ -16,6 +16,7 @@ from aion_common.kafka.api import Log
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_common.settings import host_name
+from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.errors import WrongActivity
 from aion_worker.serving import Plan, serve
@@ -38,9 +39,9 @@ class Worker:
     queue: str = "default"
     _: KW_ONLY
     activities: Iterable[Activity[..., Any]]
-    max_concurrent: int = limits.WORKER_RUNNING_DEFAULT
+    max_concurrent: int = bounds.WORKER_RUNNING_DEFAULT
     prefix: str = "aion."
-    grace_s: float = limits.WORKER_DRAIN_MS / 1000
+    grace_s: float = bounds.WORKER_DRAIN_MS / 1000
     session_s: float = limits.GROUP_SESSION_MS / 1000
     """Without a sign of life for so long, the worker's tasks go to others. Brokers refuse less than 6 s by default."""
 
