@@ -1,6 +1,15 @@
 """Events -> state: the only door. The same functions run live, on restore and in the checker."""
 
+from typing import assert_never
+
 from aion_common.records.events import (
+    ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityRetried,
+    ActivityScheduled,
+    ActivityStarted,
+    ActivityTimedOut,
     CatalogApplied,
     DeadLettered,
     HeartbeatsReceived,
@@ -61,8 +70,18 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             return endings.terminated(run, record.recorded_at)
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
-        case _:
+        case (
+            ActivityScheduled()
+            | ActivityStarted()
+            | ActivityCompleted()
+            | ActivityFailed()
+            | ActivityTimedOut()
+            | ActivityRetried()
+            | ActivityCancelled()
+        ):
             return activities.changed(run, event, record.recorded_at)
+        case _:
+            assert_never(event)
 
 
 def apply_to_partition(partition: Partition, record: HistoryRecord, offset: int) -> Partition:
