@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -77,9 +78,10 @@ class Deployed:
         reader.assign(ends)
         return reader
 
-    def cpu_ms(self) -> Mapping[str, int]:
-        """CPU time so far of each part that runs, and of this process, the load."""
+    def cpu_ms(self, others: Mapping[str, int] = MappingProxyType({})) -> Mapping[str, int]:
+        """CPU time so far of each part that runs, of this process, the load, and of other processes."""
         pids = {name: self.system.pids(name) for name in (*self.system.parts, VMS)} | {"load": [os.getpid()]}
+        pids |= {name: [pid] for name, pid in others.items()}
         return {name: sum(map(_cpu_ms, running)) for name, running in pids.items()}
 
 
