@@ -251,6 +251,9 @@ TAIL_STUCK_MS = 60_000
 CLOCK_SKEW_MS_MAX = 2_000
 """An owner whose clock differs more from the broker's refuses to own: times in histories would jump at take-overs."""
 
+INPUTS_AT_ONCE_MAX = 100
+"""Inputs a partition decides before others have their turn: with many partitions, ten milliseconds each are many already."""
+
 INPUTS_WAITING_MAX = 2_000
 """Commands, or reports, a partition has read and not decided; reading them pauses above this."""
 

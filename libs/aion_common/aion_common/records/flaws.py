@@ -136,4 +136,4 @@ def _name(what: str, text: str) -> Iterator[str]:
 
 
 def _size(text: str) -> int:
-    return len(text.encode(errors="replace"))
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))

@@ -21,6 +21,7 @@ from aion_common.limits import (
     ANSWERS_FORGOTTEN_MAX,
     ANSWERS_KEPT_MS,
     BATCHES_UNSENT_MAX,
+    INPUTS_AT_ONCE_MAX,
     RECORDS_PER_OWNERSHIP_MAX,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
@@ -246,7 +247,9 @@ class OwnedPartition:
             if self._failure is not None:
                 raise self._failure
             if self._owed.qsize() < BATCHES_UNSENT_MAX:
-                loop.gather(now_ms)
+                while loop.gather(now_ms, INPUTS_AT_ONCE_MAX):  # noqa: ASYNC110 - nothing is waited for
+                    # Heartbeats of the group, and other partitions.
+                    await asyncio.sleep(0)
                 if loop.bring_in(now_ms):
                     self._wake.set()
                     await asyncio.sleep(0)

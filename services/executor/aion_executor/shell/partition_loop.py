@@ -16,6 +16,7 @@ from aion_common.limits import (
     DECISION_BYTES_MAX,
     HISTORY_BYTES_MAX,
     HISTORY_EVENTS_MAX,
+    INPUTS_PER_BATCH_MAX,
     PARKED_STARTS_MAX,
     PAYLOAD_BYTES_MAX,
     PENDING_SIGNALS_MAX,
@@ -164,26 +165,28 @@ class PartitionLoop:
                 owed.extend(self.store.entries(soft_prefix(namespace, loaded.version)))
         self.waking.perhaps(run_id_in(entry) for entry in owed)
 
-    def gather(self, now_ms: int) -> None:
-        """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once."""
+    def gather(self, now_ms: int, inputs_max: int = INPUTS_PER_BATCH_MAX) -> bool:
+        """Decide what there is into the open batch, as far as it takes more, and hand input to VMs at once. Returns whether it
+        ended because of `inputs_max`."""
         if self._open is not None and is_empty(self._open):
             self._open = None
-        while True:
+        for _ in range(inputs_max):
             if not self._turns:
                 self._come_back()
             if not (self._turns or self._results or self._commands or self._is_released or self._is_due(now_ms)):
-                return
+                return False
             batch = self._open or self._begin(now_ms)
             if is_full(batch):
-                return
+                return False
             given = self._next_input(batch)
             if given is not None:
                 for effect in step(batch, given):
                     self._carry_out(effect, now_ms)
             elif not (self._turns or self._results or self._commands):
-                return
+                return False
             if isinstance(given, TurnInput):
                 self._settle(given.run_id)
+        return True
 
     def bring_in(self, now_ms: int) -> bool:
         """See `Waking.bring_in`."""
