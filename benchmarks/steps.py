@@ -37,7 +37,8 @@ INPUTS: Mapping[WorkflowType, object] = {CHAIN: {"n": STEPS, "value": 1}, FAN: F
 async def working(system: Deployed) -> AsyncIterator[int]:
     """A worker process; its pid."""
     bootstrap = system.system.bootstrap
-    command = [sys.executable, "-m", "aion_cli", "worker", "activities", "--bootstrap", bootstrap, "--max-concurrent", "1000"]
+    aion = str(Path(sys.executable).with_name("aion"))
+    command = [aion, "worker", "activities", "--bootstrap", bootstrap, "--max-concurrent", "1000"]
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*command, cwd=HERE, stdout=quiet, stderr=quiet)
     try:
