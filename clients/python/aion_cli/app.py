@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aion_cli import completing, control, packages, runs, verifying
+from aion_cli import completing, control, packages, queues, runs, verifying
 from aion_cli.session import AsJson, Common, Namespace, Url, command
 
 app = typer.Typer(
@@ -38,10 +38,10 @@ for _panel, _commands in {
         control.cancel,
         control.terminate,
     ),
-    "Operation": (verifying.verify, packages.drain, completing.completion),
+    "Operation": (queues.queues, queues.create_queue, verifying.verify, packages.drain, completing.completion),
 }.items():
     for _command in _commands:
-        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(command(_command))
+        app.command(_command.__name__.rstrip("_").replace("_", "-"), rich_help_panel=_panel)(command(_command))
 
 
 def _print_version(wanted: bool) -> None:
