@@ -55,7 +55,6 @@ class Work:
 @pytest_asyncio.fixture(loop_scope="session")
 async def work(shared_stack: Stack) -> AsyncIterator[Work]:
     """A worker of the queue `default`, until the end of the test."""
-    await queue(shared_stack)
     done, stop = Work(), asyncio.Event()
     worker = Worker(f"127.0.0.1:{shared_stack.kafka_port}", "default", activities=done.activities(), grace_s=0)
     async with asyncio.TaskGroup() as tasks:
@@ -63,16 +62,6 @@ async def work(shared_stack: Stack) -> AsyncIterator[Work]:
         yield done
         stop.set()
         await serving
-
-
-async def queue(stack: Stack) -> None:
-    """TEMPORARY."""
-    from aion_common.kafka.api import Topic
-    from aion_common.kafka.client import connect
-
-    log = await connect(f"127.0.0.1:{stack.kafka_port}")
-    await log.create_topics([Topic(name="aion.tasks.default", partitions=4, replication=1)])
-    await log.close()
 
 
 async def deploy(api: Api) -> None:
@@ -144,7 +133,6 @@ async def test_timers_are_never_early(api: Api) -> None:
 
 
 async def test_an_activity_goes_on_over_the_death_of_everything(own_stack: Stack) -> None:
-    await queue(own_stack)
     api, done, stop = Api(own_stack, "default"), Work(), asyncio.Event()
     await deploy(api)
     await api.start("doubles", workflow_id="d", input={"n": 3, "value": 1})

@@ -24,6 +24,7 @@ NEW_WORK = [
     ("POST", "/v1/packages", ZIP, b"archive"),
     ("PUT", "/v1/routes/order", JSON, b'{"version":"%s"}' % ROUTED.encode()),
     ("DELETE", f"/v1/versions/{ROUTED}", {}, b""),
+    ("POST", "/v1/queues", JSON, b'{"name":"mail"}'),
 ]
 
 
@@ -43,6 +44,7 @@ async def test_new_work_is_refused_unsent(method: str, path: str, headers: dict[
         assert w.executor.commands == []
         assert w.catalog.answers == {}
         assert w.cluster.records(TOPICS.packages, 0) == []
+        assert TOPICS.tasks("mail") not in w.cluster.topics
 
 
 async def test_everything_else_goes_on() -> None:
@@ -54,6 +56,7 @@ async def test_everything_else_goes_on() -> None:
         assert (await w.http.post(f"{RUN}/cancel")).status_code == 202
         assert (await w.http.get(RUN)).status_code == 200
         assert (await w.http.get("/v1/versions")).status_code == 200
+        assert (await w.http.get("/v1/queues")).status_code == 200
         assert (await w.http.post(f"{RUN}/terminate")).status_code == 202
         assert (await w.http.get(f"{RUN}/result?wait_ms=60000")).status_code == 200
         assert (await w.http.get("/healthz")).status_code == 200

@@ -75,6 +75,8 @@ async def test_the_document_describes_every_call_with_its_problems() -> None:
             ("POST", "/v1/workflows/{workflow_id}/terminate"),
             ("GET", "/v1/workflows"),
             ("DELETE", "/v1/versions/{version}"),
+            ("POST", "/v1/queues"),
+            ("GET", "/v1/queues"),
             ("POST", "/v1/drain"),
             ("GET", "/healthz"),
             ("GET", "/readyz"),
@@ -88,7 +90,7 @@ async def test_the_document_describes_every_call_with_its_problems() -> None:
             assert "application/problem+json" in call["responses"]["503"]["content"]
             names = {parameter["name"] for parameter in call.get("parameters", ())}
             assert (IDEMPOTENCY_KEY in names) == (method != "GET")
-            assert ("namespace" in names) == (path.startswith("/v1") and path != "/v1/drain")
+            assert ("namespace" in names) == (path.startswith("/v1") and path not in {"/v1/drain", "/v1/queues"})
         start = calls["POST", "/v1/workflows"]["requestBody"]["content"]["application/json"]["schema"]
         schema = document["components"]["schemas"][start["$ref"].rpartition("/")[2]]
         assert schema["additionalProperties"] is False

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from aion_cli import completing, control, packages, runs, verifying, working
+from aion_cli import completing, control, packages, queues, runs, verifying, working
 from aion_cli.session import AsJson, Common, Namespace, Url, command
 
 app = typer.Typer(
@@ -38,11 +38,11 @@ for _panel, _commands in {
         control.cancel,
         control.terminate,
     ),
-    "Activities": (working.worker,),
+    "Activities": (working.worker, queues.queues, queues.create_queue),
     "Operation": (verifying.verify, packages.drain, completing.completion),
 }.items():
     for _command in _commands:
-        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(command(_command))
+        app.command(_command.__name__.rstrip("_").replace("_", "-"), rich_help_panel=_panel)(command(_command))
 
 
 def _print_version(wanted: bool) -> None:

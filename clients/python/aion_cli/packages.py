@@ -197,8 +197,8 @@ def unload(
 def drain(session: Session) -> None:
     """Let the gateway take no new work, before it is stopped.
 
-    Deploys, routes, unloads and starts are refused from now on, until the gateway is restarted; signals, queries, reads and
-    waits go on. Clients repeat what was refused with another gateway, or with this one after its restart.
+    Deploys, routes, unloads, new task queues and starts are refused from now on, until the gateway is restarted; signals,
+    queries, reads and waits go on. Clients repeat what was refused with another gateway, or with this one after its restart.
     """
     with session.connect() as client:
         draining = client.drain()

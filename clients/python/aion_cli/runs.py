@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from aion_cli import pending
 from aion_cli.inputs import duration_ms, full_version, json_argument
 from aion_cli.outcome import Failed, Trouble, failed, misused
 from aion_cli.output import Output, json_line, moment, short
 from aion_cli.session import Session
-from aion_client import ABSENT, OPEN_STATUSES, Client, Description, Event, Failure, Json, Result, Started, StartOptions
+from aion_client import ABSENT, OPEN_STATUSES, Client, Description, Event, Failure, Json, Pending, Result, Started, StartOptions
 from aion_common.limits import WAIT_MS_MAX
 
 WorkflowIdArgument = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
@@ -235,7 +236,7 @@ def _show_started(out: Output, started: Started) -> None:
 
 def _show_description(out: Output, described: Description) -> None:
     failure, blocked = described.get("failure"), described.get("blocked")
-    pending = {name: count for name, count in described.get("pending", {}).items() if count}
+    waiting = described.get("pending", Pending())
     closed_at = described.get("closed_at")
     out.fields(
         {
@@ -252,11 +253,13 @@ def _show_description(out: Output, described: Description) -> None:
             "blocked": None if blocked is None else f"expected {blocked.get('expected')}, found {blocked.get('found')}",
             "hindered by": described.get("hindered_by"),
             "cancel": _cancel_line(described.get("cancel_requested")),
-            "pending": ", ".join(f"{count} {name}" for name, count in pending.items()) or "nothing",
+            "waits for": described.get("waits_for"),
+            "pending": pending.summary(waiting),
             "events": str(described.get("history_length", "-")),
             "in a VM": {True: "yes", False: "no"}.get(described.get("resident", False)),
         }
     )
+    pending.show(out, waiting)
 
 
 def _cancel_line(request: Mapping[str, Json] | None) -> str | None:

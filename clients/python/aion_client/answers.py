@@ -74,6 +74,21 @@ class Routed(TypedDict):
     route_changed: bool
 
 
+class Queue(TypedDict):
+    """A task queue."""
+
+    name: str
+    partitions: int
+
+
+class CreatedQueue(TypedDict):
+    """A task queue that is there; `created`: it was not, before."""
+
+    name: str
+    partitions: int
+    created: bool
+
+
 class Started(TypedDict):
     """A run; with `wait_ms` and a run that closed in time, also how it ended."""
 
@@ -157,6 +172,39 @@ class Result(TypedDict):
     failure: NotRequired[Failure]
 
 
+class PendingActivity(TypedDict):
+    """An activity that did not end yet. `state`: `scheduled` (no worker has said that it began its task),
+    `started`, or `waiting` for the next attempt at `retry_at`."""
+
+    activity: int
+    type: str
+    queue: str
+    attempt: int
+    state: str
+    scheduled_at: int
+    retry_at: NotRequired[int | None]
+    last_heartbeat_at: NotRequired[int | None]
+
+
+class PendingTimer(TypedDict):
+    """A timer that did not fire yet."""
+
+    timer: int
+    fires_at: int
+
+
+class Pending(TypedDict, total=False):
+    """What a run waits for: the first of its activities, the next of its timers, with totals when there are more than that;
+    signals that it was not given yet, and children, in numbers."""
+
+    activities: Sequence[PendingActivity]
+    activities_total: int | None
+    timers: Sequence[PendingTimer]
+    timers_total: int | None
+    children: int
+    signals: int
+
+
 class Description(TypedDict):
     """The state of a run."""
 
@@ -173,7 +221,8 @@ class Description(TypedDict):
     failure: NotRequired[Failure | None]
     blocked: NotRequired[Mapping[str, str] | None]
     hindered_by: NotRequired[str | None]
-    pending: NotRequired[Mapping[str, int]]
+    pending: NotRequired[Pending]
+    waits_for: NotRequired[str | None]
     history_length: NotRequired[int]
     resident: NotRequired[bool]
 

@@ -14,6 +14,7 @@ from aion_client.answers import (
     ABSENT,
     OPEN_STATUSES,
     Absent,
+    CreatedQueue,
     Deployed,
     Description,
     Draining,
@@ -23,6 +24,7 @@ from aion_client.answers import (
     Listed,
     ListOptions,
     LoadedVersion,
+    Queue,
     Readiness,
     Records,
     Result,
@@ -57,6 +59,10 @@ Answer = TypeVar("Answer")
 
 class _Versions(TypedDict):
     versions: list[LoadedVersion]
+
+
+class _Queues(TypedDict):
+    queues: list[Queue]
 
 
 class Client:
@@ -123,6 +129,16 @@ class Client:
         """Removes a version, given in full, with all its types. Raises VersionPinned while anything needs it."""
         call = self._posted(f"v1/versions/{_segment(version)}", ABSENT, idempotency_key)
         return self._answer(Unloaded, replace(call, method="DELETE"))
+
+    def create_queue(self, name: str, partitions: int | None = None) -> CreatedQueue:
+        """Creates a task queue of the cluster unless it is there. `partitions` None: as many as commands have, or those it has
+        already; another number than it has is refused (`queue_exists`)."""
+        body = {"name": name} if partitions is None else {"name": name, "partitions": partitions}
+        return self._answer(CreatedQueue, replace(_keyless(self._posted("v1/queues", body, None)), query={}))
+
+    def queues(self) -> list[Queue]:
+        """The task queues of the cluster, by name."""
+        return self._answer(_Queues, _got("v1/queues", {}))["queues"]
 
     def drain(self) -> Draining:
         """Lets this gateway take no new work until it is restarted; signals, queries, reads and waits go on."""

@@ -41,6 +41,9 @@ HEARTBEAT_BYTES_MAX = KIB
 WAITS_MAX = 2_000
 """Timers and activities a run may have open: its state stays below 1 MiB."""
 
+PENDING_SHOWN_MAX = 100
+"""Activities and timers, each, that a description of a run names; it tells how many there are."""
+
 NAME_BYTES_MAX = 255
 """Workflow ids, workflow types, signal names, idempotency keys."""
 

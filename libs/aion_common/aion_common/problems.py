@@ -17,6 +17,7 @@ TYPE_PREFIX = "urn:aion:problem:"
 WRONG_OWNER = "wrong_owner"
 METHOD_NOT_ALLOWED = "method_not_allowed"
 INTERNAL = "internal"
+QUEUE_EXISTS = "queue_exists"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = MappingProxyType(
         RejectionCode.UNAVAILABLE: _kind(503, "Unavailable, safe to repeat", "idempotency_key", "reasons"),
         WRONG_OWNER: _kind(421, "Another executor owns the partition"),
         METHOD_NOT_ALLOWED: _kind(405, "Method not allowed"),
+        QUEUE_EXISTS: _kind(409, "The task queue is there, and not as asked for", "partitions"),
         INTERNAL: _kind(500, "A defect in the service", "idempotency_key"),
     }
 )

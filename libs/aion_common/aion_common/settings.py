@@ -8,15 +8,17 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aion_common import limits
 from aion_common.errors import AionError
+from aion_common.kafka.queues import QUEUE_PARTITIONS_MAX, QUEUE_PATTERN, is_queue_name
 
 PREFIX = "AION_"
 PARENT_PID = "AION_PARENT_PID"
@@ -36,6 +38,30 @@ def _bootstrap(text: str) -> str:
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError("expected HOST:PORT[,HOST:PORT]")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAsked:
+    """A task queue that shall be there. `partitions` None: as many as commands have, or those it has already."""
+
+    name: str
+    partitions: int | None
+
+
+def _queues(given: object) -> tuple[QueueAsked, ...]:
+    """From `NAME[:PARTITIONS],...`, or several texts of one each."""
+    texts = given.split(",") if isinstance(given, str) else given
+    assert isinstance(texts, Sequence), "a flag that may be repeated is a list"
+    return tuple(_queue(str(text).strip()) for text in texts)
+
+
+def _queue(text: str) -> QueueAsked:
+    name, colon, number = text.partition(":")
+    if not is_queue_name(name):
+        raise ValueError(f"expected NAME[:PARTITIONS], names being {QUEUE_PATTERN}")
+    if colon and not (re.fullmatch("[1-9][0-9]{0,3}", number) and int(number) <= QUEUE_PARTITIONS_MAX):
+        raise ValueError(f"expected 1 to {QUEUE_PARTITIONS_MAX} partitions behind the colon")
+    return QueueAsked(name, int(number) if colon else None)
 
 
 def host_name() -> str:
@@ -81,6 +107,8 @@ class Settings(BaseSettings):
     """Of commands, results and history. Read by `init` only: fixed for the life of a cluster."""
     replication: Annotated[int, Field(ge=1, le=9)] = 1
     """Copies of every topic. Read by `init` only."""
+    queues: Annotated[tuple[QueueAsked, ...], NoDecode, BeforeValidator(_queues)] = ()
+    """Task queues beside `default`, NAME[:PARTITIONS] separated by commas. Read by `init` and `dev` only."""
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

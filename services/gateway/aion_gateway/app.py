@@ -13,7 +13,7 @@ from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_common.settings import Settings
 from aion_gateway.gateway import Gateway, Surroundings, open_gateway
-from aion_gateway.http import ends, health, lists, openapi, packages, problems, queries, signals, starts, workflows
+from aion_gateway.http import ends, health, lists, openapi, packages, problems, queries, queues, signals, starts, workflows
 from aion_gateway.http.edge import edge
 
 API_VERSION = "1"
@@ -32,7 +32,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     app.add_middleware(edge, drain=gateway.drain, in_flight_max=gateway.around.in_flight_max)
-    for noun in (starts, workflows, lists, signals, queries, ends, packages, health):
+    for noun in (starts, workflows, lists, signals, queries, ends, packages, queues, health):
         app.router.routes.extend(noun.router.routes)
     problems.install(app)
     openapi.install(app)

@@ -1,7 +1,7 @@
 """Whether this gateway takes new work. It stops when it is told to drain, and does not begin again: the process is replaced.
 
-New work is what would have to be finished elsewhere: deploys, routes, unloads and starts. Everything else goes on, until the
-gateway ends: then every request that it has taken is answered within a time.
+New work is what would have to be finished elsewhere: deploys, routes, unloads, task queues and starts. Everything
+else goes on, until the gateway ends: then every request that it has taken is answered within a time.
 """
 
 import asyncio
@@ -64,4 +64,6 @@ class Drain:
     def refuse_new_work(self) -> None:
         """Raise ShuttingDown while draining."""
         if self.is_on:
-            raise ShuttingDown("this gateway is draining: it takes no deploys, routes, unloads and starts any more")
+            raise ShuttingDown(
+                "this gateway is draining: it takes no deploys, routes, unloads, task queues and starts any more"
+            )

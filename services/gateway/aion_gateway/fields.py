@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from aion_common import limits
+from aion_common.kafka.queues import QUEUE_PATTERN
 from aion_common.records.common import JSON
 
 _RELATIVE = frozenset({".", ".."})
@@ -87,6 +88,7 @@ _NAME = Field(min_length=1, max_length=limits.NAME_BYTES_MAX)
 
 NamespaceText = Annotated[str, StringConstraints(pattern=NAMESPACE_PATTERN)]
 Name = Annotated[str, AfterValidator(name_of), _NAME]
+QueueText = Annotated[str, StringConstraints(pattern=f"^{QUEUE_PATTERN}$")]
 RunIdText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 VersionText = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 RunTimeoutMs = Annotated[int, Field(ge=1, le=limits.RUN_TIMEOUT_MS_MAX)]

@@ -32,6 +32,10 @@ LogLevel = Annotated[
 Partitions = Annotated[
     int | None, typer.Option(min=1, show_default="16", help="Of commands and history; fixed for the life of the cluster.")
 ]
+QueueNames = Annotated[
+    list[str] | None,
+    typer.Option("--queue", metavar="NAME[:PARTITIONS]", help="A task queue to create; may be repeated. `default` always is."),
+]
 Host = Annotated[str | None, typer.Option(show_default="127.0.0.1", help="Address to listen on.")]
 
 app = typer.Typer(
@@ -52,13 +56,15 @@ def init(
     replication: Annotated[
         int | None, typer.Option(min=1, show_default="1", help="Copies of every topic; production: 3.")
     ] = None,
+    queue: QueueNames = None,
 ) -> None:
-    """Create the topics of a cluster, or verify them if they exist. Harmless to repeat."""
+    """Create the topics and task queues of a cluster, or verify them if they exist. Harmless to repeat."""
     flags = {
         "bootstrap": bootstrap,
         "topic_prefix": topic_prefix,
         "partitions": partitions,
         "replication": replication,
+        "queues": queue or None,
         "log_level": "warning",
     }
     _end(run(create_cluster_and_tell(Console()), _settings(flags), service="init", tell=_say))
@@ -141,6 +147,7 @@ def dev(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     ] = 9092,
     executors: Annotated[int, typer.Option(min=1, max=64, show_default="1", help="Number of executor processes.")] = 1,
     partitions: Partitions = None,
+    queue: QueueNames = None,
     bootstrap: Annotated[
         str | None, typer.Option(metavar="HOST:PORT,...", help="Use this cluster instead of an own broker.")
     ] = None,
@@ -151,7 +158,7 @@ def dev(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     from aion_server.stack import StackSpec, stack  # noqa: PLC0415 - only here the broker's libraries are needed
 
     flags = {"data_dir": data_dir, "http_port": http_port, "partitions": partitions, "bootstrap": bootstrap}
-    settings = _settings({**flags, "topic_prefix": topic_prefix, "log_level": log_level})
+    settings = _settings({**flags, "queues": queue or None, "topic_prefix": topic_prefix, "log_level": log_level})
     own_broker = "bootstrap" not in settings.model_fields_set
     spec = StackSpec(executors=executors, kafka_port=kafka_port, own_broker=own_broker, log_level=settings.log_level)
     quiet = settings.model_copy(update={"log_level": "warning"})

@@ -1,4 +1,4 @@
-"""`aion-server init`: the topics, the first record of `aion.catalog`, the published schemas. Harmless to repeat.
+"""`aion-server init`: the topics, the first record of `aion.catalog`, task queues, the published schemas. Harmless to repeat.
 
 Two inits at once write one first record: each takes over the transactional id `<prefix>init` before it looks whether
 `aion.catalog` is empty, so the earlier of the two is either visible to the later one or refused by the broker.
@@ -14,18 +14,20 @@ from aion_common.cluster import PARTITIONER, join_cluster, read_cluster
 from aion_common.errors import Fenced, Unavailable, WrongCluster
 from aion_common.kafka.api import Log, Topic, Write
 from aion_common.kafka.client import connect
+from aion_common.kafka.queues import DEFAULT_QUEUE, ensure_queue, queues_of
 from aion_common.kafka.topics import Topics, ensure, wanted
 from aion_common.records.catalog import CatalogRecord, ClusterCreated, TopicCreated
 from aion_common.service import Serve
-from aion_common.settings import Settings
+from aion_common.settings import QueueAsked, Settings
 from aion_common.wire import encode
 
 
-async def create_cluster(settings: Settings) -> ClusterCreated:
-    """`create` on the cluster that the settings name."""
+async def create_cluster(settings: Settings) -> tuple[ClusterCreated, tuple[str, ...]]:
+    """`create` on the cluster that the settings name; and the names of all its task queues."""
     log = await connect(settings.bootstrap)
     try:
-        return await create(log, settings, SystemClock())
+        created = await create(log, settings, SystemClock())
+        return created, tuple(await queues_of(log, Topics(settings.topic_prefix)))
     finally:
         await log.close()
 
@@ -33,8 +35,8 @@ async def create_cluster(settings: Settings) -> ClusterCreated:
 async def create(log: Log, settings: Settings, clock: Clock) -> ClusterCreated:
     """Create the cluster, or verify that it is as asked.
 
-    Partitions that were not asked for explicitly are those the cluster has. Raises `WrongCluster`, naming both values,
-    when what exists is not what was asked for; `Unavailable` when Kafka does not answer.
+    Partitions that were not asked for explicitly are those the cluster, or the task queue, has. Raises `WrongCluster`, naming
+    both values, when what exists is not what was asked for; `Unavailable` when Kafka does not answer.
     """
     topics = Topics(settings.topic_prefix)
     partitions = await _partitions(log, topics, settings)
@@ -44,6 +46,8 @@ async def create(log: Log, settings: Settings, clock: Clock) -> ClusterCreated:
     created = await _record_creation(log, topics, table, clock)
     if created.partitions != partitions:
         raise WrongCluster(_other_partitions(created.partitions, partitions))
+    for queue in _queues(settings):
+        await ensure_queue(log, topics, queue.name, queue.partitions)
     return await join_cluster(log, topics)
 
 
@@ -53,13 +57,19 @@ def create_cluster_and_tell(console: Console) -> Serve:
 
 
 async def _create_and_tell(settings: Settings, stop: asyncio.Event, *, console: Console) -> None:
-    created = await create_cluster(settings)
+    created, queues = await create_cluster(settings)
     prefix = settings.topic_prefix or "none"
     console.print(
         f"cluster ready on {settings.bootstrap}: {created.partitions} partitions, {len(created.topics)} topics, "
-        f"prefix {prefix}",
+        f"prefix {prefix}, task queues {', '.join(queues)}",
         highlight=False,
     )
+
+
+def _queues(settings: Settings) -> tuple[QueueAsked, ...]:
+    """Those that are asked for, and the one that there always is."""
+    is_named = any(queue.name == DEFAULT_QUEUE for queue in settings.queues)
+    return settings.queues if is_named else (QueueAsked(DEFAULT_QUEUE, None), *settings.queues)
 
 
 async def _partitions(log: Log, topics: Topics, settings: Settings) -> int:

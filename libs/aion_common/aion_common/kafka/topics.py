@@ -1,4 +1,4 @@
-"""The topics of the system: one table, read by code, tests and deployment alike.
+"""The topics of the system: one table, read by code, tests and deployment alike. Those of task queues are in `queues`.
 
 `Topics` turns a prefix into full names, `wanted` turns the table into topics to create, `ensure` creates and checks
 them. Nothing relies on a broker's own creation of topics or on its defaults.
@@ -14,7 +14,7 @@ from aion_common.kafka.api import Log, Topic
 _HOUR_MS = 3_600_000
 _FOR_EVER = MappingProxyType({"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
 _COMPACT = MappingProxyType({"cleanup.policy": "compact"})
-_ON_ALL = MappingProxyType(
+ON_ALL = MappingProxyType(
     {
         # A foreign record with an old stamp would otherwise be deleted within minutes.
         "message.timestamp.type": "LogAppendTime",
@@ -23,6 +23,8 @@ _ON_ALL = MappingProxyType(
         "unclean.leader.election.enable": "false",
     }
 )
+"""Settings of every topic, those of task queues included."""
+
 _AT_LEAST = frozenset({"min.insync.replicas"})
 
 DEAD_LETTER_PARTITIONS = 4
@@ -164,7 +166,7 @@ class Topics:
 
 def wanted(topics: Topics, *, partitions: int, replication: int, insync_min: int) -> tuple[Topic, ...]:
     """The whole table under this prefix. `partitions`: of commands and history; `insync_min`: `min.insync.replicas`."""
-    on_all = {**_ON_ALL, "min.insync.replicas": str(insync_min)}
+    on_all = {**ON_ALL, "min.insync.replicas": str(insync_min)}
     return tuple(
         Topic(
             name=f"{topics.prefix}{rule.noun}",

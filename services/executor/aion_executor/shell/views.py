@@ -10,10 +10,19 @@ from itertools import accumulate
 
 import msgspec
 
-from aion_common.limits import HISTORY_PAGE_BYTES_MAX
+from aion_common.limits import HISTORY_PAGE_BYTES_MAX, PENDING_SHOWN_MAX
 from aion_common.records.common import JSON, Payload
-from aion_common.records.events import HistoryRecord, RunCancelled, RunCompleted, RunFailed, RunTerminated, RunTimedOut
+from aion_common.records.events import (
+    HistoryRecord,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunTerminated,
+    RunTimedOut,
+    SignalReceived,
+)
 from aion_common.wire import decode
+from aion_executor.core.activities import Activity
 from aion_executor.core.run import Run
 from aion_executor.shell.lists import Page
 
@@ -27,11 +36,11 @@ def json_bytes(body: Json) -> bytes:
     return msgspec.json.encode(body)
 
 
-def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool) -> Json:
-    """`terminal`: the record of a closed run's terminal event."""
-    signals = sum(1 for seq in run.unobserved if seq > 1)
+def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool, unread: Sequence[HistoryRecord] = ()) -> Json:
+    """`terminal`: the record of a closed run's terminal event. `unread`: records from its oldest unobserved input on, as many
+    as it is worth to look at; of inputs behind them every one counts as a signal."""
     body = _summary(run) | {
-        "pending": {"activities": 0, "timers": 0, "children": 0, "signals": signals},
+        "pending": _pending(run, unread),
         "history_length": run.seq,
         "resident": resident,
     }
@@ -43,6 +52,46 @@ def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool) 
     if run.blocked is not None:
         body["blocked"] = {"expected": run.blocked.expected, "found": run.blocked.found}
     return body | _end_of(terminal)
+
+
+def _pending(run: Run, unread: Sequence[HistoryRecord]) -> Json:
+    """The activities that were called first and the timers that fire next; how many there are, if not all are shown."""
+    activities = sorted(run.activities.items())
+    timers = sorted(run.timers.items(), key=lambda timer: (timer[1], timer[0]))
+    body: Json = {
+        "activities": [_activity(number, activity) for number, activity in activities[:PENDING_SHOWN_MAX]],
+        "timers": [{"timer": number, "fires_at": fires_at} for number, fires_at in timers[:PENDING_SHOWN_MAX]],
+        "children": 0,
+        "signals": _signals(run, unread),
+    }
+    totals = {"activities_total": len(activities), "timers_total": len(timers)}
+    return body | {name: total for name, total in totals.items() if total > PENDING_SHOWN_MAX}
+
+
+def _signals(run: Run, unread: Sequence[HistoryRecord]) -> int:
+    """How many the run was not given yet; results, timers and the like are inputs, too."""
+    seen = unread[-1].seq if unread else 0
+    inputs = set(run.unobserved)
+    signals = sum(record.seq in inputs and isinstance(record.event, SignalReceived) for record in unread)
+    return signals + sum(seq > seen for seq in inputs)
+
+
+def _activity(number: int, activity: Activity) -> Json:
+    """`started` by what a worker told: with neither time-outs nor heartbeats none does, and its task seems to wait."""
+    is_begun = activity.started_at is not None or activity.beat_at is not None
+    body: Json = {
+        "activity": number,
+        "type": activity.activity_type,
+        "queue": activity.queue,
+        "attempt": activity.attempt,
+        "state": "waiting" if activity.task_at is None else "started" if is_begun else "scheduled",
+        "scheduled_at": activity.scheduled_at,
+    }
+    if activity.retry_at is not None:
+        body["retry_at"] = activity.retry_at
+    if activity.beat_at is not None:
+        body["last_heartbeat_at"] = activity.beat_at
+    return body
 
 
 def result_of(run: Run, terminal: HistoryRecord | None) -> Json:

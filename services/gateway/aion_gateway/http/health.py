@@ -48,7 +48,7 @@ async def ready(request: Request) -> Ready:
     openapi_extra=described_json(Nothing, required=False),
 )
 async def drain(request: Request, query: Annotated[NoQuery, Query()]) -> Draining:
-    """Refuse deploys, routes, unloads and starts from now on, until the process is replaced. Everything else goes on."""
+    """Refuse deploys, routes, unloads, task queues and starts until the process is replaced. Everything else goes on."""
     del query
     await json_body_if_any(request, Nothing)
     gateway_of(request).drain.begin()

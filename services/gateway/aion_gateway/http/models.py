@@ -5,14 +5,15 @@ What comes in is taken strictly: no unknown field, no "5" for 5. Answers that ho
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from aion_common import limits
+from aion_common.kafka.queues import QUEUE_PARTITIONS_MAX
 from aion_gateway.everywhere import PinCounts
-from aion_gateway.fields import Name, NamespaceText, Reason, RunIdText, RunTimeoutMs, VersionText
+from aion_gateway.fields import Name, NamespaceText, QueueText, Reason, RunIdText, RunTimeoutMs, VersionText
 from aion_gateway.http.fields import (
     QueryAnswerMs,
     QueryCursor,
@@ -150,6 +151,14 @@ class RouteTo(BaseModel):
     version: VersionText
 
 
+class CreateQueue(BaseModel):
+    """A task queue. Without `partitions`: as many as commands have or, if it is there, those that it has."""
+
+    model_config = _BODY
+    name: QueueText
+    partitions: Annotated[int, Field(ge=1, le=QUEUE_PARTITIONS_MAX)] | None = None
+
+
 class Failure(BaseModel):
     """Why a run failed."""
 
@@ -246,6 +255,30 @@ class RoutedType(BaseModel):
     route_changed: bool
 
 
+class CreatedQueue(BaseModel):
+    """The task queue is there; `created`: it was not, before."""
+
+    model_config = _ANSWER
+    name: str
+    partitions: int
+    created: bool
+
+
+class ListedQueue(BaseModel):
+    """A task queue."""
+
+    model_config = _ANSWER
+    name: str
+    partitions: int
+
+
+class QueuesAnswer(BaseModel):
+    """All task queues, by name."""
+
+    model_config = _ANSWER
+    queues: Sequence[ListedQueue]
+
+
 class WorkflowResult(BaseModel):
     """How a run ended; while it is open, its status alone."""
 
@@ -257,12 +290,39 @@ class WorkflowResult(BaseModel):
     failure: Failure | None = None
 
 
+class PendingActivity(BaseModel):
+    """An activity that did not end yet. `scheduled`: its task was sent, and no worker has told that it began (workers tell
+    so only if a time-out counts from then, or by a heartbeat); `started`: one is at it; `waiting`: the next attempt begins at
+    `retry_at`."""
+
+    model_config = _ANSWER
+    activity: int
+    type: str
+    queue: str
+    attempt: int
+    state: Literal["scheduled", "started", "waiting"]
+    scheduled_at: int
+    retry_at: int | None = None
+    last_heartbeat_at: int | None = None
+
+
+class PendingTimer(BaseModel):
+    """A timer that did not fire yet."""
+
+    model_config = _ANSWER
+    timer: int
+    fires_at: int
+
+
 class PendingWork(BaseModel):
-    """What a run waits for, in numbers."""
+    """What a run waits for: of activities the first, and of timers the next, at most a hundred of each, with how many
+    there are when they are more; signals that it was not given yet, and children, in numbers."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    activities: int = 0
-    timers: int = 0
+    activities: Sequence[PendingActivity] = ()
+    activities_total: int | None = None
+    timers: Sequence[PendingTimer] = ()
+    timers_total: int | None = None
     children: int = 0
     signals: int = 0
 

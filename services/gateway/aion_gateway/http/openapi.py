@@ -13,7 +13,7 @@ from aion_common import limits
 from aion_common.problems import INTERNAL, PROBLEM_JSON, PROBLEM_KINDS
 from aion_common.records.common import JSON
 from aion_common.records.replies import RejectionCode
-from aion_gateway.http.models import EndRun, Nothing, Problem, RouteTo, StartWorkflow
+from aion_gateway.http.models import CreateQueue, EndRun, Nothing, Problem, RouteTo, StartWorkflow
 from aion_gateway.http.problems import IDEMPOTENCY_KEY
 
 _REF = "#/components/schemas/{model}"
@@ -25,7 +25,7 @@ BINARY: Mapping[str, Any] = MappingProxyType({"type": "string", "format": "binar
 """The schema of bytes."""
 
 
-def problems(*codes: RejectionCode) -> Responses:
+def problems(*codes: str) -> Responses:
     """The problems that a call can answer: those of these codes, and those that every call can."""
     by_status: dict[int, list[str]] = {}
     for code in (*codes, *_ALWAYS):
@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
     @cache
     def document() -> dict[str, Any]:
         written = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        models = [(model, "validation") for model in (Problem, EndRun, Nothing, RouteTo, StartWorkflow)]
+        models = [(model, "validation") for model in (Problem, CreateQueue, EndRun, Nothing, RouteTo, StartWorkflow)]
         _, definitions = models_json_schema(models, ref_template=_REF)  # type: ignore[arg-type]
         written["components"]["schemas"] |= definitions["$defs"]
         return written
