@@ -106,7 +106,9 @@ class Load:
             for _ in left:
                 times.append(await self.run(workflow_type))
 
-        await asyncio.gather(*(client() for _ in range(at_once)))
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(at_once):
+                clients.create_task(client())
         return times
 
 
@@ -128,15 +130,15 @@ async def measure(seconds: int, partitions: int) -> dict[str, object]:
         (await system.http.post("/v1/packages", content=archive)).raise_for_status()
         sender, reader = await system.log.sender(), await system.history_reader()
         load = Load(system, sender, reader)
-        reading = asyncio.create_task(load.read())
         try:
-            async with working(system) as worker:
+            async with asyncio.TaskGroup() as tasks, working(system) as worker:
+                reading = tasks.create_task(load.read())
                 await load.runs(CHAIN, 200, 20)
                 one = await row(system, load, worker, CHAIN, 20 * seconds, 1)
                 many = [await row(system, load, worker, CHAIN, 200 * seconds, at_once) for at_once in (50, 500)]
                 fan = await row(system, load, worker, FAN, 5 * seconds, 1)
+                reading.cancel()
         finally:
-            reading.cancel()
             await reader.close()
             await sender.close()
     return {"partitions": partitions, "one": one, "at_once": many, "fan_out": fan}
