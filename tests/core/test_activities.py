@@ -181,6 +181,29 @@ def test_a_heartbeat_outlives_its_owner() -> None:
     assert world.tasks[-1].heartbeat == json_payload(b"3")
 
 
+def test_a_heartbeat_of_an_old_attempt_does_not_hide_that_of_the_present_one() -> None:
+    world = world_with("calls")
+    old = world.tasks[0]
+    told(world, old, failed())
+    pass_time(world, 100)
+    told(world, world.tasks[-1], TaskStarted())
+    pass_time(world, 400)
+    world.report(world.tasks[-1], TaskHeartbeat(details=None))
+    told(world, old, TaskHeartbeat(details=None))
+    assert world.newest(W1).activities[1].beat_at == world.now_ms
+
+
+def test_silence_counts_from_the_start_when_a_heartbeat_came_before_it() -> None:
+    world = world_with("calls")
+    told(world, world.tasks[0], TaskHeartbeat(details=None))
+    pass_time(world, 1_000)
+    told(world, world.tasks[0], TaskStarted())
+    pass_time(world, 499)
+    assert own_events(world)[-1] == "ActivityStarted"
+    pass_time(world, 1)
+    assert own_events(world)[-1] == "ActivityTimedOut"
+
+
 def test_details_over_the_limit_are_left_out_and_the_heartbeat_counts() -> None:
     world = world_with("calls")
     told(world, world.tasks[0], TaskStarted(), TaskHeartbeat(details=json_payload(b"1" * (HEARTBEAT_BYTES_MAX + 1))))
@@ -223,6 +246,15 @@ def test_all_attempts_may_fail_for_want_of_a_queue() -> None:
         pass_time(world, 200)
     assert not world.tasks
     assert world.newest(W1).status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("queues", [{"default"}, set()])
+def test_an_activity_that_is_cancelled_in_the_turn_that_calls_it_is_none(queues: set[str]) -> None:
+    world = World(queues=queues).after(routed(V1, 1), start("c1", "hesitates"))
+    assert own_events(world) == ["RunStarted", "ActivityScheduled", "ActivityCancelled"]
+    assert not world.newest(W1).activities
+    assert len(world.tasks) == len(world.cancels) == len(queues)
+    assert world.after(signal("s1", "a")).newest(W1).status is RunStatus.COMPLETED
 
 
 def test_a_run_that_gives_up_cancels_the_task_and_drops_its_result() -> None:

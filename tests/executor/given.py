@@ -24,7 +24,10 @@ DEFAULT = Namespace("default")
 W1 = WorkflowId("w1")
 V1 = Version("1" * 64)
 V2 = Version("2" * 64)
-TYPES = tuple(WorkflowType(name) for name in ("park", "two_signals", "at_once", "fails", "tidies", "sleeps", "calls", "races"))
+TYPES = tuple(
+    WorkflowType(name)
+    for name in ("park", "two_signals", "at_once", "fails", "tidies", "sleeps", "calls", "races", "hesitates")
+)
 
 FACTS = Facts(
     now_ms=1_000,

@@ -15,7 +15,15 @@ from aion_common.ids import NO_RUN, RunId, WorkflowId, workflow_key
 from aion_common.kafka.api import Appended, FencedAppender, KeyValue, ProducerIdentity
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import Topics, wanted
-from aion_common.records.events import OwnerEpoch, Progress, RunCompleted, RunStarted, SignalReceived
+from aion_common.records.events import (
+    Heartbeat,
+    HeartbeatsReceived,
+    OwnerEpoch,
+    Progress,
+    RunCompleted,
+    RunStarted,
+    SignalReceived,
+)
 from aion_common.records.replies import StartAccepted
 from aion_common.testing.memory_cluster import Fault, MemoryCluster, StillClock
 from aion_common.testing.memory_log import MemoryLog
@@ -114,9 +122,16 @@ async def test_records_that_no_owner_can_have_written_there_are_passed_over(clus
         structs.replace(record, run_id=RunId("f" * 32)) for record in records if isinstance(record.event, SignalReceived)
     ]
     no_run = [structs.replace(records[-1], run_id=RunId("x")), structs.replace(stranger[0], run_id=NO_RUN)]
+    beats = [
+        structs.replace(
+            records[0],
+            event=HeartbeatsReceived(heartbeats=(Heartbeat(run_id=RunId(run_id), activity=1, attempt=1, details=None),)),
+        )
+        for run_id in (stranger[0].run_id, records[-1].run_id, "x")
+    ]
     unknown = b"\xc3\x01nobodys!"
     sender = await cluster.log.sender()
-    copies = [encode(record) for record in (*records[:-1], *stranger, *no_run)]
+    copies = [encode(record) for record in (*records[:-1], *stranger, *no_run, *beats)]
     await sender.send(cluster.topics.history, partition, [(b"k", value) for value in (unknown, *copies, unknown)])
     await sender.close()
     for number, store in enumerate((disk, MemoryDisk())):

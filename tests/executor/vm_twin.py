@@ -116,6 +116,15 @@ def races(run: Run) -> Body:
     return result or b"null"
 
 
+def hesitates(run: Run) -> Body:
+    """Calls `step`, thinks better of it at once, and waits for `a`."""
+    del run
+    yield activity(1)
+    yield CancelActivity(activity=1)
+    _, payload = yield ("signal", "a")
+    return payload or b"null"
+
+
 def activity(number: int) -> ScheduleActivity:
     """A call with every time-out and three attempts."""
     retry = RetryPolicy(
@@ -151,6 +160,7 @@ CODE: dict[str, Workflow] = {
     "sleeps": sleeps,
     "calls": calls,
     "races": races,
+    "hesitates": hesitates,
 }
 
 

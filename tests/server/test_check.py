@@ -219,7 +219,7 @@ async def test_refusal_that_nobody_waits_for_is_in_the_dead_letters(world: World
 async def test_history_of_an_older_release_keeps_its_chain() -> None:
     """The chain is over bytes: read with our schema, an old RunStarted has a field more than its writer knew."""
     learn(schemas_kept())
-    older, _ = goldens("history_record.run_started")
+    older, *_ = goldens("history_record.run_started")
     started = RunHistory(RunId("0123456789abcdef" * 2), (NAMESPACE, WorkflowId("order/1")))
     record = decode(older)
     of_bytes = next_chain(bytes(16), record.seq, record.recorded_at, event_bytes_of(older))

@@ -15,9 +15,9 @@ EMPTY_BYTES = 64
 
 @dataclass(slots=True)
 class Heartbeats:
-    """By activity."""
+    """By attempt."""
 
-    _newest: dict[tuple[RunId, int], Heartbeat] = field(default_factory=dict)
+    _newest: dict[tuple[RunId, int, int], Heartbeat] = field(default_factory=dict)
 
     def take(self, report: TaskReport, body: TaskHeartbeat) -> int:
         """Keep one; returns the bytes that it may take. Details over the limit are left out."""
@@ -25,7 +25,7 @@ class Heartbeats:
         if details is not None and len(details.data) > HEARTBEAT_BYTES_MAX:
             details = None
         beat = Heartbeat(run_id=report.run_id, activity=report.activity, attempt=report.attempt, details=details)
-        self._newest[report.run_id, report.activity] = beat
+        self._newest[report.run_id, report.activity, report.attempt] = beat
         return EMPTY_BYTES + (0 if details is None else len(details.content_type) + len(details.data))
 
     def event(self, state: Lookup) -> HeartbeatsReceived | None:

@@ -12,11 +12,12 @@ import msgspec
 import structlog
 
 from aion_common.errors import BadRecord
-from aion_common.ids import NO_RUN
+from aion_common.ids import NO_RUN, RunId
 from aion_common.kafka.api import LogRecord
 from aion_common.metrics import SKIPPED_RECORDS, VOID_RECORDS
 from aion_common.records.events import (
     CatalogApplied,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     PartitionEvent,
@@ -30,6 +31,7 @@ from aion_executor.core.apply import apply_to_partition
 from aion_executor.core.decide.catalog import apply_marker
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
+from aion_executor.heartbeats import is_present
 from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
 
 log = structlog.get_logger(__name__)
@@ -93,7 +95,7 @@ class Restore:
             self.void += 1
             log.warning("history record passed over: void", offset=read.offset, owner_epoch=record.owner_epoch)
             return
-        flaw = flaw_of(self.partition, changes.run(record.run_id) if _RUN_ID.fullmatch(record.run_id) else None, record)
+        flaw = flaw_of(self.partition, _run_of(changes, record.run_id), record) or _flaw_of_beats(changes, record)
         if flaw is not None:
             self._pass_over(read, flaw)
             return
@@ -103,6 +105,16 @@ class Restore:
         self.partition = apply_to_partition(self.partition, record, read.offset)
         assert isinstance(record.event, PartitionEvent), "an event of a run names it"
         changes.fold_partition_event(record.event, record.recorded_at)
+
+
+def _run_of(changes: Changes, run_id: RunId) -> Run | None:
+    return changes.run(run_id) if _RUN_ID.fullmatch(run_id) else None
+
+
+def _flaw_of_beats(changes: Changes, record: HistoryRecord) -> str | None:
+    beats = record.event.heartbeats if isinstance(record.event, HeartbeatsReceived) else ()
+    are_present = all(is_present(_run_of(changes, beat.run_id), beat) for beat in beats)
+    return None if are_present else "nobody waits for an attempt whose heartbeat it is"
 
 
 def flaw_of(partition: Partition, run: Run | None, record: HistoryRecord) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from aion_common.checking.run import Promise
+from aion_common.checking.waits import Promise
 from aion_common.ids import Namespace, Version, WorkflowType
 from aion_common.records.commands import (
     Command,

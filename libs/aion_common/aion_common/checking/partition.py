@@ -17,6 +17,7 @@ from aion_common.records.commands import CatalogMarker, Command, CommandRecord, 
 from aion_common.records.events import (
     CatalogApplied,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     Progress,
@@ -69,6 +70,7 @@ class PartitionHistory:
     owner_epoch: int = -1
     recorded_at: int = 0
     commands_next: int = 0
+    results_next: int = 0
     sent_through: int = -1
     position: int = -1
     catalog: CatalogHistory = field(default_factory=CatalogHistory)
@@ -79,6 +81,8 @@ class PartitionHistory:
     _decided_at: dict[CommandId, int] = field(default_factory=dict)
     _letters: set[tuple[str, int, int]] = field(default_factory=set)
     _making_room: tuple[str, str] | None = None
+    _halfway: RunId | None = None
+    _has_beaten: bool = False
 
     def take(self, offset: int, record: HistoryRecord, value: bytes) -> None:
         """The next record, and its bytes."""
@@ -90,6 +94,11 @@ class PartitionHistory:
         room_for, self._making_room = self._making_room, None
         is_taken = isinstance(event, RunStarted) and (record.namespace, record.workflow_id) == room_for
         self._promise(offset, room_for is None or is_taken, "a run that no command ends makes room for a start at once")
+        halfway, self._halfway = self._halfway, None
+        self._promise(offset, halfway in {None, record.run_id}, f"a turn of run {halfway} stands together, with what it causes")
+        is_last, self._has_beaten = self._has_beaten, False
+        begins = isinstance(event, OwnerEpoch | Progress)
+        self._promise(offset, begins or not is_last, "heartbeats are the last record of their batch")
         if isinstance(event, OwnerEpoch):
             # Its time is the claimant's, who has not read yet what the owner before has written.
             self._promise(offset, record.owner_epoch == -1, "an OwnerEpoch has the owner epoch -1")
@@ -108,6 +117,7 @@ class PartitionHistory:
         batch, self._batch = self._batch, _Batch(decides_from=self.commands_next)
         if batch.first < 0:
             return
+        self._promise(batch.first, self._halfway is None, f"a turn of run {self._halfway} is there as a whole")
         for parked, command_id in batch.released.items():
             is_decided = command_id in batch.decided
             self._promise(batch.first, is_decided, f"the start released at {parked} is decided in the same batch")
@@ -126,6 +136,13 @@ class PartitionHistory:
         match record.event:
             case Progress() as progress:
                 self._began(offset, progress, record.recorded_at)
+            case HeartbeatsReceived(heartbeats=heartbeats):
+                self._has_beaten = True
+                for beat in heartbeats:
+                    run = self.runs.get(beat.run_id)
+                    is_present = run is not None and run.waits.beaten(beat.activity, beat.attempt, record.recorded_at)
+                    about = f"attempt {beat.attempt} of activity {beat.activity} of run {beat.run_id}"
+                    self._promise(offset, is_present, f"a heartbeat is of a present attempt, but {about} is none")
             case CatalogApplied(marker=marker):
                 self._applied(offset, marker)
             case StartParked(offset=parked, command=command):
@@ -152,9 +169,11 @@ class PartitionHistory:
     def _began(self, offset: int, progress: Progress, recorded_at: int) -> None:
         self.finish()
         self._promise(offset, progress.commands_next >= self.commands_next, "decided commands stay decided")
+        self._promise(offset, progress.results_next >= self.results_next, "decided results stay decided")
         self._promise(offset, self.sent_through <= progress.sent_through < offset, "the watermark grows, behind the log")
         self._batch.first = offset
         self.commands_next, self.sent_through = progress.commands_next, progress.sent_through
+        self.results_next = progress.results_next
         for answered in progress.answers:
             self._batch.answers[answered.command_id] = answered.answer
             self._answered(offset, answered.command_id, answered.answer, recorded_at)
@@ -212,6 +231,7 @@ class PartitionHistory:
         run = self.runs.setdefault(record.run_id, RunHistory(record.run_id, workflow))
         was_closed = run.is_closed
         self._promise_each(offset, run.take(record, value))
+        self._halfway = run.run_id if run.waits.is_halfway else None
         match record.event:
             case RunStarted() as event:
                 self._started(offset, record, event, room_for)

@@ -7,6 +7,7 @@ or more fields than ours.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from aion_common.checking.waits import Promise, Waits, observed_in
 from aion_common.errors import BadRecord
 from aion_common.ids import RunId, Version
 from aion_common.records.events import (
@@ -20,13 +21,11 @@ from aion_common.records.events import (
     RunStarted,
     RunTerminated,
     RunTimedOut,
+    TurnCommand,
     TurnEnded,
 )
 from aion_common.wire import UnknownSchema, decode, event_bytes_of, next_chain
 from aion_common.wire.history import CHAIN_START
-
-Promise = tuple[bool, str]
-"""Whether it is kept, and what it says."""
 
 CHECKED = (
     "numbers without a gap from 1",
@@ -35,6 +34,7 @@ CHECKED = (
     "owner epochs and times that do not go back",
     "turns that observed what was there",
     "no time-out and no end of a cancel before its time",
+    "timers and activities: one end for each, of the present attempt, never before its time",
 )
 """What `RunHistory` looks at, for people."""
 
@@ -56,6 +56,7 @@ class RunHistory:
     timeout_at: int | None = None
     cancel: RunCancelRequested | None = None
     cancel_seq: int = 0
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def is_closed(self) -> bool:
@@ -64,7 +65,7 @@ class RunHistory:
 
     def take(self, record: HistoryRecord, value: bytes) -> list[str]:
         """The next record, and its bytes; returns each promise that it breaks."""
-        promises = (*self._of_any_record(record, value), *self._of_event(record))
+        promises = (*self._of_any_record(record, value), *self._of_event(record), *self.waits.promises(record))
         self._advance(record)
         return [sentence for is_kept, sentence in promises if not is_kept]
 
@@ -83,7 +84,7 @@ class RunHistory:
         yield isinstance(record.event, RunEvent), "events of a partition are no run's"
 
     def _of_event(self, record: HistoryRecord) -> Iterator[Promise]:
-        observed = getattr(record.event, "observed_seq", None)
+        observed = observed_in(record.event)
         if observed is not None:
             yield self.observed <= observed < record.seq, "a turn observes what was there"
         match record.event:
@@ -105,7 +106,8 @@ class RunHistory:
     def _advance(self, record: HistoryRecord) -> None:
         self.seq, self.chain = record.seq, record.chain
         self.recorded_at, self.owner_epoch = record.recorded_at, record.owner_epoch
-        self.observed = getattr(record.event, "observed_seq", None) or self.observed
+        self.observed = observed_in(record.event) or self.observed
+        self.waits.advance(record)
         match record.event:
             case RunStarted(version=version, run_timeout_ms=timeout_ms):
                 self.version, self.timeout_ms = version, timeout_ms
@@ -114,7 +116,7 @@ class RunHistory:
                 self.cancel, self.cancel_seq = request, record.seq
             case RunBlocked():
                 self.status = "blocked"
-            case TurnEnded():
+            case event if isinstance(event, TurnCommand | TurnEnded):
                 self.status = "running"
             case RunCompleted():
                 self.status = "completed"
@@ -167,3 +169,5 @@ class RunCheck:
         """There are no more records."""
         if not self.events:
             self.broken.append("a run has at least its RunStarted, but there is no record of it")
+        if self.history.waits.is_halfway:
+            self.broken.append("the last turn is there as a whole")

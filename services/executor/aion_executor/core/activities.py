@@ -62,7 +62,7 @@ def next_time(activity: Activity) -> tuple[int, TimeoutKind | None]:
         if limits.start_to_close_ms is not None:
             times.append((activity.started_at + limits.start_to_close_ms, TimeoutKind.START_TO_CLOSE))
         if limits.heartbeat_ms is not None:
-            alive_at = activity.started_at if activity.beat_at is None else activity.beat_at
+            alive_at = max(activity.started_at, activity.beat_at or 0)
             times.append((alive_at + limits.heartbeat_ms, TimeoutKind.HEARTBEAT))
     return min(times, key=lambda time: time[0])
 

@@ -47,7 +47,9 @@ def _waiting(run: Run, requests: Sequence[Request], ended: TurnEnded, facts: Fac
         return (ended,)
     *others, last = requests
     commands = [*(_command(one, None, facts) for one in others), _command(last, ended, facts)]
-    unheard = (one for one in commands if isinstance(one, ActivityScheduled) and not one.has_queue)
+    given_up = {one.activity for one in requests if isinstance(one, CancelActivity)}
+    scheduled = (one for one in commands if isinstance(one, ActivityScheduled) and one.activity not in given_up)
+    unheard = (one for one in scheduled if not one.has_queue)
     return (*commands, *(no_queue(run, one.activity, begun(one, 0, facts.now_ms), 1, facts) for one in unheard))
 
 
