@@ -30,14 +30,15 @@ class Activity(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
 
 
 def begun(event: ActivityScheduled, seq: int, now_ms: int) -> Activity:
-    """Attempt 1, here and now."""
+    """Attempt 1, here and now; without a queue there is no task."""
     return Activity(
         seq=seq,
         activity_type=event.activity_type,
         queue=event.queue,
         attempt=1,
         scheduled_at=now_ms,
-        task_at=now_ms,
+        task_at=now_ms if event.has_queue else None,
+        retry_at=None if event.has_queue else now_ms,
         retry=event.retry,
         timeouts=event.timeouts,
     )

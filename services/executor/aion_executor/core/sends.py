@@ -27,7 +27,7 @@ def to_workers(before: Run, record: HistoryRecord, after: Run, number: int, inpu
         case ActivityRetried(activity=activity):
             known = after.activities[activity]
             return (_task(after, activity, known, input_of(known.seq), number),)
-        case ActivityCancelled(activity=activity) if activity in before.activities:
+        case ActivityCancelled(activity=activity) if _has_task(before, activity):
             return (_cancel(after, activity, None, "the run does not wait for it any more"),)
         case ActivityTimedOut(activity=activity, attempt=attempt, timeout=timeout):
             return (_cancel(after, activity, attempt, f"its {timeout.value} time is over"),)
@@ -45,6 +45,11 @@ def idempotency_key(run: Run, number: int) -> str:
 def task_key(run: Run) -> bytes:
     """Tasks and reports of a run stand under its workflow's key."""
     return workflow_key(run.namespace, run.workflow_id)
+
+
+def _has_task(run: Run, activity: int) -> bool:
+    known = run.activities.get(activity)
+    return known is not None and known.task_at is not None
 
 
 def _task(run: Run, activity: int, known: Activity, payload: Payload | None, number: int) -> Task:
