@@ -6,7 +6,9 @@ ever altered.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from aion_common.errors import WrongCluster
 from aion_common.kafka.api import Log, Topic
