@@ -378,13 +378,10 @@ class Ledger:
                 self._promise(in_time, f"{where}: the deadline is when the grace is over")
                 command = self._cause(shelf, where, record, CancelRun)
                 self._answered(command.command_id, CancelAccepted(run_id=run.run_id, seq=record.seq), where)
-            case TurnEnded(observed_seq=seq) | RunCompleted(observed_seq=seq) | RunFailed(observed_seq=seq):
-                self._promise(run.observed <= seq < record.seq, f"{where}: a turn observes what was there")
-                run.observed = seq
-                run.wait = event.wait if isinstance(event, TurnEnded) else None
+            case TurnEnded() | RunCompleted() | RunFailed():
+                self._observed(where, record, run, event)
             case event if isinstance(event, TurnCommand) and event.turn is not None:
-                self._promise(run.observed <= event.turn.observed_seq < record.seq, f"{where}: a turn observes what was there")
-                run.observed, run.wait = event.turn.observed_seq, event.turn.wait
+                self._observed(where, record, run, event.turn)
             case RunBlocked(found=found):
                 run.is_blocked = True
                 may = run.workflow_type in MAY_BE_BLOCKED or "VM died" in found
@@ -394,10 +391,17 @@ class Ledger:
         if self.work.take_event(where, run.run_id, event, read.timestamp_ms):
             run.newest_input = record.seq
         if isinstance(event, TERMINAL):
-            self.work.end_run(run.run_id)
-            run.ended_by = event
-            if self.open.get(run.workflow) == run.run_id:
-                del self.open[run.workflow]
+            self._closed(run, event)
+
+    def _observed(self, where: str, record: HistoryRecord, run: SeenRun, end: TurnEnded | RunCompleted | RunFailed) -> None:
+        self._promise(run.observed <= end.observed_seq < record.seq, f"{where}: a turn observes what was there")
+        run.observed, run.wait = end.observed_seq, end.wait if isinstance(end, TurnEnded) else None
+
+    def _closed(self, run: SeenRun, event: object) -> None:
+        self.work.end_run(run.run_id)
+        run.ended_by = event
+        if self.open.get(run.workflow) == run.run_id:
+            del self.open[run.workflow]
 
     def _take_end(self, shelf: Shelf, where: str, now_ms: int, record: HistoryRecord, run: SeenRun) -> None:
         """Ends from outside: somebody asked for them, or their time has come."""

@@ -3,7 +3,8 @@
 A program yields how it waits: `Asks(name)`, an SDK wait for a signal, which gives its payload and may raise `AskedToCancel`;
 `Awaits(numbers)`, an SDK wait for timers and activities, which gives the first of them that has come and may raise, too; or
 `Receives(times_out)`, a plain receive, which gives the next message whatever its name, or None when its own time-out was
-first. It also yields what it asks for (`Request`), and goes on at once. It returns its result as JSON bytes, raises ValueError to fail, lets `AskedToCancel` out to give up, or raises `KillsVm`.
+first. It also yields what it asks for (`Request`), and goes on at once. It returns its result as JSON bytes, raises ValueError
+to fail, lets `AskedToCancel` out to give up, or raises `KillsVm`.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -38,7 +39,7 @@ class Awaits:
     @property
     def name(self) -> str:
         """What the history says of it."""
-        return " ".join(map(str, self.numbers))
+        return " ".join(str(number) for number in self.numbers)
 
 
 class AskedToCancel(Exception):
@@ -54,15 +55,25 @@ class KillsVm(Exception):
 
 
 Message = tuple[str, bytes]
-Result = tuple[int, bytes | None]
-"""A timer or activity that has come, and the result if there is one."""
 
-Got = bytes | Message | Result | None
+
+@dataclass(frozen=True, slots=True)
+class Come:
+    """A timer or activity that has come, and the result if there is one."""
+
+    number: int
+    result: bytes | None
+
+
+Got = bytes | Message | Come | None
 Wait = Asks | Awaits | Receives
 Program = Generator[Wait | Request, Got, bytes]
 
 EARLY, LATE = "default", "late"
 """The task queues: one that is there, and one that somebody creates some day."""
+
+STEP, SURE = "step", "sure"
+"""What workers can do; it is not for ever that they fail at the second."""
 
 CLOSE_MS = 13 * 24 * 3_600_000
 """Longer than all leaps of time together."""
@@ -180,7 +191,7 @@ def call(number: int, *, queue: str = EARLY, attempts: int | None = 3, close_ms:
     )
     return ScheduleActivity(
         activity=number,
-        activity_type="step",
+        activity_type=STEP if attempts else SURE,
         queue=queue,
         input=json_payload(b"%d" % number),
         retry=retry,
@@ -202,9 +213,9 @@ def calls(start: Start) -> Program:
     for number in (1, 2):
         yield call(number, queue=LATE if start.run_id[number] in "01" else EARLY)
         got = yield Awaits((number,))
-        assert isinstance(got, tuple)
-        found.append(got[1] or b"null")
-    return b"[" + b",".join(found) + b"]"  # type: ignore[arg-type]
+        assert isinstance(got, Come)
+        found.append(got.result or b"null")
+    return b"[" + b",".join(found) + b"]"
 
 
 def races(start: Start) -> Program:
@@ -217,10 +228,10 @@ def races(start: Start) -> Program:
         yield CancelActivity(activity=1)
         yield Asks("b")
         raise
-    assert isinstance(got, tuple)
-    yield CancelTimer(timer=2) if got[0] == 1 else CancelActivity(activity=1)
+    assert isinstance(got, Come)
+    yield CancelTimer(timer=2) if got.number == 1 else CancelActivity(activity=1)
     yield Asks("b")
-    return b"%d" % got[0]  # type: ignore[str-bytes-safe]
+    return b"%d" % got.number
 
 
 def sure(start: Start) -> Program:
@@ -230,8 +241,8 @@ def sure(start: Start) -> Program:
     yield call(2, attempts=None, close_ms=CLOSE_MS)
     yield Awaits((1,))
     got = yield Awaits((2,))
-    assert isinstance(got, tuple)
-    return got[1] or b"null"  # type: ignore[return-value]
+    assert isinstance(got, Come)
+    return got.result or b"null"
 
 
 PROGRAMS: Mapping[WorkflowType, Callable[[Start], Program]] = MappingProxyType(

@@ -35,12 +35,12 @@ from simulation.programs import (
     AskedToCancel,
     Asks,
     Awaits,
+    Come,
     Got,
     KillsVm,
     Message,
     Program,
     Receives,
-    Result,
     Start,
     Wait,
 )
@@ -71,7 +71,7 @@ class Stay:
     waits: Wait | None = None
     mailbox: list[Message] = field(default_factory=list)
     requests: list[AskedToCancel] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    results: list[Come] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     deliveries: deque[Delivery] = field(default_factory=deque)
     observed: int = 0
@@ -133,9 +133,9 @@ class Stay:
                 case Cancel(reason=reason):
                     self.requests.append(AskedToCancel(reason))
                 case TimerFired(timer=number) | ActivityFailed(activity=number) | ActivityTimedOut(activity=number):
-                    self.results.append((number, None))
+                    self.results.append(Come(number, None))
                 case ActivityCompleted(activity=number, result=result):
-                    self.results.append((number, None if result is None else result.data))
+                    self.results.append(Come(number, None if result is None else result.data))
 
     def _ended(self) -> Outcome:
         """Run until nothing that was given lets it go on."""
@@ -148,7 +148,7 @@ class Stay:
         if self.requests and not isinstance(waits, Receives):
             return self.requests.pop(0)
         if isinstance(waits, Awaits):
-            come = next((result for result in self.results if result[0] in waits.numbers), None)
+            come = next((result for result in self.results if result.number in waits.numbers), None)
             if come is not None:
                 self.results.remove(come)
             return come
@@ -188,13 +188,8 @@ class Stay:
         return said
 
     def _waiting(self) -> Waiting:
-        match self.waits:
-            case Asks(name=name):
-                kind, waits_for = WaitKind.SIGNAL, name
-            case Awaits(name=name):
-                kind, waits_for = WaitKind.RESULT, name
-            case _:
-                kind, waits_for = WaitKind.RECEIVE, None
+        kind = {Asks: WaitKind.SIGNAL, Awaits: WaitKind.RESULT}.get(type(self.waits), WaitKind.RECEIVE)
+        waits_for: str | None = getattr(self.waits, "name", None)
         seq, requests = self.observed, tuple(self.asked)
         return Waiting(activation=self.activation, observed_seq=seq, kind=kind, name=waits_for, requests=requests)
 

@@ -27,6 +27,7 @@ from aion_common.records.tasks import (
 )
 from aion_common.wire import decode, encode
 from simulation.network import SlowLog
+from simulation.programs import SURE
 from simulation.scheduler import VirtualLoop
 
 READ_WAIT_MS = 400
@@ -62,7 +63,6 @@ class Worker:
     log: SlowLog
     group: Group
     number: int
-    generation: int = 0
     _unfinished: dict[Place, set[int]] = field(default_factory=dict)
     _read: dict[Place, int] = field(default_factory=dict)
     _work: dict[tuple[str, int, int], set[asyncio.Task[None]]] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class Worker:
         drawn = 1.0 if calm else self.random.random()
         if drawn < 0.15:
             return TaskFailed(failure=Failure(kind="busy", message=f"attempt {task.attempt}", details=None), retryable=True)
-        if drawn < 0.2:
+        if drawn < 0.2 and task.activity_type != SURE:
             return TaskFailed(failure=Failure(kind="broken", message="never", details=None), retryable=drawn < 0.18)
         if drawn < 0.23:
             return TaskCancelled()

@@ -38,8 +38,8 @@ from aion_executor.shell.partition import OwnedPartition
 from simulation.actors import Machines, Service, SkewedClock
 from simulation.faults import CLOCK_SKEW_MS, FAULTS, WRONG_CLOCK_MS, Machine
 from simulation.ledger import COMMANDS, INGRESS, Broken, Ledger, SeenRun
-from simulation.rebuild import check_rebuild
 from simulation.programs import EARLY, LATE
+from simulation.rebuild import check_rebuild
 from simulation.scheduler import Process, VirtualLoop
 from simulation.workers import Group, Worker
 from simulation.workload import CLIENTS_REPLIES, Client, Clients
@@ -249,9 +249,9 @@ class World:
                 self.forget(partition)
         for number in [number for number, tick in self.workers_awake_at.items() if self.tick >= tick]:
             self._wake_worker(number)
-        for number, service in self.workers.items():
-            if not service.process.is_running and service.process.is_plugged:
-                self._examine(service.process)
+        for number, worker in list(self.workers.items()):
+            if not worker.process.is_running and worker.process.is_plugged:
+                self._examine(worker.process)
                 self._start_worker(number)
         for machine in self.places:
             service = machine.service
