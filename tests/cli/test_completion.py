@@ -29,6 +29,8 @@ def completed(script: str, *words: str) -> list[str]:
         (("aion", "ver"), ["verify", "versions"]),
         (("aion", "--url", "versions", "ter"), ["terminate"]),
         (("aion", "--json", "li"), ["list"]),
+        (("aion", "que"), ["query", "queues"]),
+        (("aion", "create-queue", "mail", "--part"), ["--partitions"]),
         (("aion", "list", "--st"), ["--status", "--started-after"]),
         (("aion", "list", "--status", "c"), ["completed", "cancelled"]),
         (("aion", "start", "order", "--id-conflict", "t"), ["terminate_existing"]),

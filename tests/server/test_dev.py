@@ -22,7 +22,7 @@ SERVICES = ("broker", "catalog", "executor-1", "gateway")
 async def dev(folder: Path) -> AsyncIterator[Program]:
     """A `dev` on free ports, killed at the end if it still runs."""
     command = [sys.executable, "-m", "aion_server", "dev", "--data-dir", str(folder), "--http-port", "0"]
-    command += ["--kafka-port", "0", "--partitions", "2"]
+    command += ["--kafka-port", "0", "--partitions", "2", "--queue", "mail:1"]
     server = Program(name="dev", launch=lambda: Launch(command=command), log=folder / "dev.log")
     await server.start()
     try:
@@ -51,6 +51,13 @@ async def all_up(folder: Path, besides: Mapping[str, int]) -> Mapping[str, int]:
     return await eventually(found, within_s=90)
 
 
+async def queues(folder: Path) -> object:
+    """Those that the gateway lists."""
+    address = json.loads((folder / "stack.json").read_text())["gateway"]["address"]
+    async with httpx.AsyncClient(timeout=30) as client:
+        return (await client.get(f"http://{address}/v1/queues")).json()
+
+
 async def ready(folder: Path) -> bool:
     """Whether the gateway says that a start would work."""
     address = json.loads((folder / "stack.json").read_text())["gateway"]["address"]
@@ -66,6 +73,8 @@ async def test_what_dies_comes_back_nobody_outlives_dev_and_the_data_serve_again
     async with dev(tmp_path) as server:
         first = await all_up(tmp_path, besides={})
         await eventually(lambda: ready(tmp_path), within_s=90)
+        both = [{"name": "default", "partitions": 2}, {"name": "mail", "partitions": 1}]
+        assert await queues(tmp_path) == {"queues": both}
         for name in SERVICES:
             os.kill(first[name], signal.SIGKILL)
         second = await all_up(tmp_path, besides=first)

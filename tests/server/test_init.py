@@ -34,7 +34,7 @@ async def test_new_cluster_has_the_topics_and_says_so_in_its_first_record() -> N
     created = await create(log, asked(partitions=4), CLOCK)
     assert created.partitions == 4
     assert {topic.name: topic.partitions for topic in created.topics}[TOPICS.history] == 4
-    assert {topic.name for topic in created.topics} == set(log.cluster.topics)
+    assert {topic.name for topic in created.topics} | {TOPICS.tasks("default")} == set(log.cluster.topics)
     (value,) = catalog_values(log.cluster)
     assert value is not None
     record = decode(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aion_common.settings import WrongSettings, load_settings, refuse_unknown_keys
+from aion_common.settings import QueueAsked, Settings, WrongSettings, load_settings, refuse_unknown_keys
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +54,28 @@ def test_keys_of_others_are_left_alone(key: str) -> None:
         ("partitions", "0"),
         ("log_level", "loud"),
         ("session_timeout_ms", "1"),
+        ("queues", "Mail"),
+        ("queues", "mail,"),
+        ("queues", "m" * 64),
+        ("queues", "a.b"),
+        ("queues", "mail:0"),
+        ("queues", "mail:"),
+        ("queues", "mail:1025"),
+        ("queues", "mail:two"),
     ],
 )
 def test_value_that_cannot_be_used_is_refused_naming_the_key(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"AION_{name.upper()}", value)
     with pytest.raises(WrongSettings, match=rf"setting {name} \(AION_{name.upper()}\): .*{value!r}"):
         load_settings()
+
+
+def test_queues_are_named_with_or_without_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AION_QUEUES", "mail, reports:2")
+    mail, reports = QueueAsked("mail", None), QueueAsked("reports", 2)
+    assert load_settings().queues == (mail, reports)
+    assert load_settings({"queues": ["reports:2"]}).queues == (reports,)
+    assert not Settings.model_fields["queues"].default
 
 
 def test_unknown_flag_is_refused() -> None:
