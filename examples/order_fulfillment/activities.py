@@ -1,7 +1,7 @@
 """What the workflow has done outside: a shop with a bank. Everything that happened stands in one SQLite file, `SHOP_DB`.
 
-Each activity may be executed more than once, so each asks first whether it happened already under its idempotency key. Nothing in
-the file would stop a second charge of an order: if one happened, it would be there.
+An activity may be executed more than once, so each asks first whether it happened already under its idempotency key. Nothing
+in the file would stop a second charge of an order: if one happened, it would be there.
 
     aion worker activities
 """
@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS happened (number INTEGER PRIMARY KEY, what TEXT, work
 
 
 class Order(BaseModel):
-    """What the activities need to know of it. `card`: `good`; `declined`; `mute`, whose bank takes the money and does not answer
-    the first time; `slow`, whose bank answers late."""
+    """What the activities need to know of it. `card`: `good`; `declined`; `mute`, whose bank takes the money and does not
+    answer the first time; `slow`, whose bank answers late."""
 
     item: str
     quantity: int

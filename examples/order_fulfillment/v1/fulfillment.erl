@@ -36,7 +36,7 @@ step(charge, Order) -> aion_flow:activity(charge, Order, #{retry => #{attempts =
 step(pack, #{<<"pack_within_ms">> := Ms}) ->
     case aion_flow:receive_signal(packed, Ms) of
         {ok, Packed} -> {ok, Packed};
-        timeout -> {error, not_packed_in_time}
+        timeout -> {error, not_packed}
     end;
 step(ship, Order) -> aion_flow:activity(ship, Order).
 
