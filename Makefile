@@ -21,8 +21,8 @@ help: ## Show this list
 setup: $(INSTALLED) erlang $(JARS) $(NODE_PACKAGES) ## Install everything into .venv, and Erlang if it is missing
 	@$(BIN)/python -m aion_beam.host_build
 
-demo: setup ## Replace workflow code under running workflows, on a real broker and real Erlang VMs
-	@$(BIN)/python examples/order_release/demo.py
+demo: setup ## Orders with activities: new code under them, kill -9 in between, on a real broker and real Erlang VMs
+	@$(BIN)/python examples/order_fulfillment/demo.py
 
 test: check ## Check, then run every test; ARGS="tests/core -k start" runs some
 	@$(BIN)/python -m pytest $(ARGS)
