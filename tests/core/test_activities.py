@@ -3,7 +3,7 @@
 import pytest
 
 from aion_common.ids import WorkflowId
-from aion_common.limits import HEARTBEAT_BYTES_MAX, PAYLOAD_BYTES_MAX
+from aion_common.limits import HEARTBEAT_BYTES_MAX, PAYLOAD_BYTES_MAX, SENT_THROUGH_LAG_MS
 from aion_common.records.common import Payload, json_payload
 from aion_common.records.events import Failure
 from aion_common.records.tasks import (
@@ -29,6 +29,13 @@ DONE = TaskCompleted(result=json_payload(b"7"))
 def world_with(workflow_type: str) -> World:
     """One run of the type, begun."""
     return World().after(routed(V1, 1), start("c1", workflow_type))
+
+
+def world_of(workflow_type: str) -> World:
+    """The start of one run of the type stands in the commands."""
+    world = World().after(routed(V1, 1))
+    world.send(start("c1", workflow_type))
+    return world
 
 
 def failed(kind: str = "busy", *, retryable: bool = True, details: Payload | None = None) -> TaskFailed:
@@ -103,6 +110,35 @@ def test_a_new_owner_repeats_the_tasks_that_may_not_have_left_and_nothing_else(k
     assert world.newest(W1).status is RunStatus.COMPLETED
 
 
+def scheduled_and_not_sent() -> World:
+    """The log has the activity, and its owner dies before its task left."""
+    world = world_of("calls")
+    world.loop.gather(world.now_ms)
+    world.pump()
+    world.loop.gather(world.now_ms)
+    world.append()
+    assert own_events(world)[-1] == "ActivityScheduled"
+    assert not world.tasks
+    return world
+
+
+@pytest.mark.parametrize("keep_store", [True, False])
+def test_a_task_that_had_not_left_is_sent_by_the_next_owner(keep_store: bool) -> None:
+    world = scheduled_and_not_sent()
+    world.crash(keep_store=keep_store)
+    world.run()
+    assert [(task.activity, task.attempt, task.input) for task in world.tasks] == [(1, 1, json_payload(b"1"))]
+
+
+@pytest.mark.parametrize("keep_store", [True, False])
+def test_a_task_that_has_left_is_not_sent_again(keep_store: bool) -> None:
+    world = world_with("calls")
+    pass_time(world, SENT_THROUGH_LAG_MS)
+    world.crash(keep_store=keep_store)
+    world.run()
+    assert len(world.tasks) == 1
+
+
 def test_a_result_counts_once_and_only_for_the_attempt_that_is_waited_for() -> None:
     world = world_with("calls")
     first = world.tasks[0]
@@ -165,6 +201,28 @@ def test_a_worker_that_goes_silent_is_taken_for_dead() -> None:
     assert own_events(world)[-1] == "ActivityStarted"
     pass_time(world, 1)
     assert own_events(world)[-1] == "ActivityTimedOut"
+
+
+def test_heartbeats_stand_at_the_end_of_their_batch() -> None:
+    world = world_with("calls")
+    world.report(world.tasks[0], TaskHeartbeat(details=None))
+    told(world, world.tasks[0], TaskStarted())
+    assert [type(record.event).__name__ for record in world.records()][-3:] == [
+        "Progress",
+        "ActivityStarted",
+        "HeartbeatsReceived",
+    ]
+
+
+def test_time_that_ends_an_attempt_does_not_hurry_a_timer() -> None:
+    world = world_with("races")
+    told(world, world.tasks[0], TaskStarted())
+    pass_time(world, 500)
+    assert own_events(world)[-1] == "ActivityTimedOut"
+    pass_time(world, 499)
+    assert "TimerFired" not in own_events(world)
+    pass_time(world, 1)
+    assert "TimerFired" in own_events(world)
 
 
 def test_a_heartbeat_outlives_its_owner() -> None:

@@ -25,6 +25,7 @@ SOMEWHERE = (
     "ActivityRetried",
     "ActivityCancelled",
     "HeartbeatsReceived",
+    "report of an old attempt",
     "unknown queue",
     "schedule_to_start",
     "start_to_close",

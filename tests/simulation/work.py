@@ -67,6 +67,8 @@ class Work:
 
     def take_report(self, report: TaskReport) -> None:
         """A worker told something."""
+        present = self.present.get((report.run_id, report.activity), report.attempt)
+        self.counts["report of an old attempt"] += report.attempt < present
         self.told.setdefault((report.run_id, report.activity, report.attempt), []).append(report.body)
 
     def take_event(self, where: str, run_id: RunId, event: Event, now_ms: int) -> bool:
