@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,8 @@ async def test_orders_survive_the_death_of_everything_and_are_charged_once(
         await own_stack.kill("executor-1")
         await own_stack.kill("gateway")
         await shop.worker(closing_last)
-        await eventually(lambda: is_at(api, "slow", "pack"), within_s=60)
-        await eventually(lambda: is_at(api, "cancelled", "pack"), within_s=60)
+        for waiting in ("slow", "cancelled"):
+            await eventually(partial(is_at, api, waiting, "pack"), within_s=60)
         await own_stack.kill_all(["executor-1", "gateway"])
         await api.signal("slow", "packed", {"by": "ada"})
         assert (await api.call("POST", "/v1/workflows/cancelled/cancel", json={"reason": "changed my mind"})).status_code == 202

@@ -120,7 +120,7 @@ class Machines:
 
     def service(self, process: Process, skew_ms: int = 0) -> Service:
         """What every process has."""
-        link = Link(process, self.cluster, self.on_reply, self.topics.replies)
+        link = Link(process, self.cluster, self.on_reply, (self.topics.replies, self.topics.tasks("")))
         return Service(process=process, link=link, log=SlowLog(link, self.loop), clock=SkewedClock(self.loop, skew_ms))
 
     def executor(self, member: str, disk: Disk, skew_ms: int) -> Service:
@@ -139,6 +139,7 @@ class Machines:
         switchboard = Switchboard()
         service.pool = TwinPool(self.loop, switchboard)
         inputs = Inputs(service.log, self.topics, self.created.partitions)
+        await inputs.queues.look()
 
         def open_tables(folder: Path) -> Tables:
             return DiskTables(service.link, disk.stores.setdefault(folder, []))

@@ -13,6 +13,7 @@ from aion_executor.core.run import RunStatus
 from aion_executor.shell.partition import RenewalDue
 from simulation.actors import Disk, Service
 from simulation.network import Death
+from simulation.programs import EARLY, LATE
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -67,7 +68,11 @@ def doom(world: "World") -> str:
     if machine.service is None:
         return ""
     topics = world.topics
-    places = ("commit", topics.replies) if machine.is_catalog else (topics.history, topics.history, topics.replies, "store")
+    places = (
+        ("commit", topics.replies)
+        if machine.is_catalog
+        else (topics.history, topics.history, topics.replies, topics.tasks(EARLY), "store")
+    )
     place = world.random.choice(places)
     moments = (Death.BEFORE, Death.WITHIN, Death.AFTER) if place == "commit" else (Death.BEFORE, Death.AFTER)
     machine.service.link.doom = (place, world.random.choice(moments))
@@ -122,7 +127,8 @@ def silence(world: "World") -> str:
 def confuse(world: "World") -> str:
     """The next append or send to a partition, or the next commit, has an unknown outcome."""
     topics, draw = world.topics, world.random
-    topic = draw.choice((topics.history, topics.history, topics.replies, topics.commands, topics.catalog))
+    written = (topics.replies, topics.commands, topics.results, topics.tasks(EARLY), topics.catalog)
+    topic = draw.choice((topics.history, topics.history, *written))
     partition = 0 if topic == topics.catalog else draw.randrange(world.partitions)
     fault = draw.choice(tuple(Fault))
     world.cluster.fail_next_append(topic, partition, fault)
@@ -209,6 +215,40 @@ def crowd(world: "World") -> str:
     return f"{machine.member} has room for {room}"
 
 
+def kill_worker(world: "World") -> str:
+    """A worker dies, with what it works on; somebody starts it again."""
+    number = world.random.randrange(world.group.workers)
+    if number in world.workers_awake_at:
+        return ""
+    world.loop.kill(world.workers[number].process)
+    world.workers_awake_at[number] = world.tick + world.random.randrange(1, 12)
+    return f"worker {number} dies"
+
+
+def pause_worker(world: "World") -> str:
+    """A worker stands still, and will go on as if nothing had happened."""
+    number = world.random.randrange(world.group.workers)
+    if number in world.workers_awake_at:
+        return ""
+    world.workers[number].process.is_paused = True
+    world.workers_awake_at[number] = world.tick + world.random.randrange(2, 25)
+    return f"worker {number} stands still"
+
+
+def divide_tasks(world: "World") -> str:
+    """The group gives tasks to others; who had them goes on with what it has begun."""
+    for queue in (EARLY, LATE):
+        for part in range(world.partitions):
+            world.group.holder[queue, part] = world.random.randrange(world.group.workers)
+    return f"tasks are divided anew: {world.group.holder}"
+
+
+def create_queue(world: "World") -> str:
+    """Somebody creates the queue that was missing."""
+    world.create_queue(LATE)
+    return "the late queue is there"
+
+
 FAULTS: tuple[tuple[int, Act], ...] = (
     (6, crash),
     (8, doom),
@@ -225,4 +265,8 @@ FAULTS: tuple[tuple[int, Act], ...] = (
     (8, ask),
     (3, leap),
     (3, crowd),
+    (4, kill_worker),
+    (2, pause_worker),
+    (2, divide_tasks),
+    (1, create_queue),
 )

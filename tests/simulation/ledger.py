@@ -41,6 +41,7 @@ from aion_common.records.commands import (
 from aion_common.records.events import (
     CatalogApplied,
     DeadLettered,
+    HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
     Progress,
@@ -55,6 +56,7 @@ from aion_common.records.events import (
     SignalReceived,
     StartParked,
     StartReleased,
+    TurnCommand,
     TurnEnded,
     WaitKind,
 )
@@ -70,7 +72,8 @@ from aion_common.records.replies import (
 from aion_common.testing.memory_cluster import MemoryCluster, MemoryPartition
 from aion_common.wire import chain_of, decode
 from aion_common.wire.history import CHAIN_START
-from simulation.programs import GO_ON_BY_THEMSELVES, MAY_BE_BLOCKED
+from simulation.programs import EARLY, GO_ON_BY_THEMSELVES, LATE, MAY_BE_BLOCKED
+from simulation.work import Work
 
 TRANSIENT = frozenset({RejectionCode.OVERLOADED, RejectionCode.UNAVAILABLE})
 TERMINAL = (RunCompleted, RunFailed, RunCancelled, RunTerminated, RunTimedOut)
@@ -133,6 +136,7 @@ class Shelf:
     refused_epoch: int = -1
     recorded_at: int = 0
     commands_next: int = 0
+    results_next: int = 0
     sent_through: int = -1
     decided: set[CommandId] = field(default_factory=set)
     loaded: dict[Version, tuple[WorkflowType, ...]] = field(default_factory=dict)
@@ -168,11 +172,13 @@ class Ledger:
     letters: set[Place] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     broken: Broken | None = None
+    work: Work = field(init=False)
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
     _there: dict[tuple[str, int], MemoryPartition] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shelves = [Shelf(number) for number in range(self.partitions)]
+        self.work = Work(self._promise, CLOCKS_APART_MS_MAX, self.counts)
 
     def overhear(self) -> None:
         """As `read`, from within a service: what is broken is remembered, and told by the next `read`."""
@@ -193,8 +199,15 @@ class Ledger:
         for shelf in self.shelves:
             for record in self._new(self.topics.commands, shelf.number):
                 self._take_command(shelf, record.offset, _decoded(record))
+            for record in self._new(self.topics.results, shelf.number):
+                self.work.take_report(decode(record.value))
             for record in self._new(self.topics.history, shelf.number):
                 self._take_history(shelf, record, decode(record.value))
+        for queue in (EARLY, LATE):
+            if self.topics.tasks(queue) in self.cluster.topics:
+                for shelf in self.shelves:
+                    for record in self._new(self.topics.tasks(queue), shelf.number):
+                        self.work.take_task(queue, shelf.number, decode(record.value))
         for partition in range(DEAD_LETTER_PARTITIONS):
             for record in self._new(self.topics.deadletter, partition):
                 self._take_letter(record)
@@ -278,9 +291,13 @@ class Ledger:
                 self._promise(event.commands_next >= shelf.commands_next, f"{where}: decided commands stay decided")
                 behind = shelf.sent_through <= event.sent_through < offset
                 self._promise(behind, f"{where}: the watermark grows, behind the log")
+                self._promise(event.results_next >= shelf.results_next, f"{where}: decided results stay decided")
                 shelf.commands_next, shelf.sent_through = event.commands_next, event.sent_through
+                shelf.results_next = event.results_next
                 for answered in event.answers:
                     self._answered(answered.command_id, answered.answer, where)
+            case HeartbeatsReceived() as event:
+                self.work.take_heartbeats(where, event)
             case CatalogApplied(marker=marker):
                 self._applied(shelf, where, marker)
             case StartParked(offset=at, command=command):
@@ -361,20 +378,30 @@ class Ledger:
                 self._promise(in_time, f"{where}: the deadline is when the grace is over")
                 command = self._cause(shelf, where, record, CancelRun)
                 self._answered(command.command_id, CancelAccepted(run_id=run.run_id, seq=record.seq), where)
-            case TurnEnded(observed_seq=seq) | RunCompleted(observed_seq=seq) | RunFailed(observed_seq=seq):
-                self._promise(run.observed <= seq < record.seq, f"{where}: a turn observes what was there")
-                run.observed = seq
-                run.wait = event.wait if isinstance(event, TurnEnded) else None
+            case TurnEnded() | RunCompleted() | RunFailed():
+                self._observed(where, record, run, event)
+            case event if isinstance(event, TurnCommand) and event.turn is not None:
+                self._observed(where, record, run, event.turn)
             case RunBlocked(found=found):
                 run.is_blocked = True
                 may = run.workflow_type in MAY_BE_BLOCKED or "VM died" in found
                 self._promise(may, f"{where}: a deterministic {run.workflow_type} was blocked: {event}")
             case _:
                 pass
+        if self.work.take_event(where, run.run_id, event, read.timestamp_ms):
+            run.newest_input = record.seq
         if isinstance(event, TERMINAL):
-            run.ended_by = event
-            if self.open.get(run.workflow) == run.run_id:
-                del self.open[run.workflow]
+            self._closed(run, event)
+
+    def _observed(self, where: str, record: HistoryRecord, run: SeenRun, end: TurnEnded | RunCompleted | RunFailed) -> None:
+        self._promise(run.observed <= end.observed_seq < record.seq, f"{where}: a turn observes what was there")
+        run.observed, run.wait = end.observed_seq, end.wait if isinstance(end, TurnEnded) else None
+
+    def _closed(self, run: SeenRun, event: object) -> None:
+        self.work.end_run(run.run_id)
+        run.ended_by = event
+        if self.open.get(run.workflow) == run.run_id:
+            del self.open[run.workflow]
 
     def _take_end(self, shelf: Shelf, where: str, now_ms: int, record: HistoryRecord, run: SeenRun) -> None:
         """Ends from outside: somebody asked for them, or their time has come."""

@@ -43,12 +43,12 @@ class Death(Enum):
 @dataclass(slots=True)
 class Link:
     """One process's way to the brokers. `doom`: what the process does next is its last: a topic, "commit" or "store".
-    `on_reply`: called when something may have been written to `replies_topic`, before anybody else can run."""
+    `on_reply`: called when something may have been written to topics whose names begin so, before anybody else can run."""
 
     process: Process
     cluster: MemoryCluster
     on_reply: Callable[[], None]
-    replies_topic: str
+    leaves_in: tuple[str, ...]
     is_cut: bool = False
     doom: tuple[str, Death] | None = None
 
@@ -83,7 +83,7 @@ class Link:
         try:
             appended = self.cluster.append(topic, partition, identity, sequence, records, headers)
         finally:
-            if topic == self.replies_topic:
+            if topic.startswith(self.leaves_in):
                 self.on_reply()
         self.dies_at(topic, Death.AFTER)
         return appended

@@ -27,8 +27,23 @@ from aion_beam.frames import (
 from aion_beam.pool import Activation, PackageKey, PoolListener, StartSpec
 from aion_common.errors import VmDied
 from aion_common.ids import Version, WorkflowType
-from aion_common.records.events import WaitKind
-from simulation.programs import PROGRAMS, AskedToCancel, Asks, Got, KillsVm, Message, Program, Receives, Start
+from aion_common.records.events import ActivityCompleted, ActivityFailed, ActivityTimedOut, TimerFired, WaitKind
+from aion_common.turns import Request
+from executor.vm_twin import asked_for
+from simulation.programs import (
+    PROGRAMS,
+    AskedToCancel,
+    Asks,
+    Awaits,
+    Come,
+    Got,
+    KillsVm,
+    Message,
+    Program,
+    Receives,
+    Start,
+    Wait,
+)
 from simulation.scheduler import VirtualLoop
 
 
@@ -48,14 +63,16 @@ Ended = Completed | Cancelled | Failed | Diverged
 @dataclass(slots=True)
 class Stay:
     """A run in a VM. `observed`: the newest event it was given. `is_untold`: it came to a plain receive by itself, which
-    nobody has noticed yet."""
+    nobody has noticed yet. `asked`: what it asked for in the present turn."""
 
     activation: Activation
     program: Program
     turns: deque[Turn]
-    waits: Asks | Receives | None = None
+    waits: Wait | None = None
     mailbox: list[Message] = field(default_factory=list)
     requests: list[AskedToCancel] = field(default_factory=list)
+    results: list[Come] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     deliveries: deque[Delivery] = field(default_factory=deque)
     observed: int = 0
     told_seq: int = 0
@@ -67,14 +84,16 @@ class Stay:
         """Go through the recorded turns; a last one that is not recorded is live."""
         for turn in self.turns:
             self.observed = turn.observed_seq
+            self.asked.clear()
             self._take_in(turn.inputs)
             found = self._ended() if self.waits is None or turn.inputs else self._go_on_alone(turn)
             if turn.end is None:
                 return found
-            recorded = Waiting(activation=self.activation, observed_seq=self.observed, kind=turn.end.kind, name=turn.end.name)
-            if found != recorded:
+            does = (found.kind, found.name, *map(asked_for, found.requests)) if isinstance(found, Waiting) else found
+            did = (turn.end.kind, turn.end.name, *map(asked_for, turn.commands))
+            if does != did:
                 self.has_ended = True
-                return Diverged(activation=self.activation, expected=str(recorded), found=str(found))
+                return Diverged(activation=self.activation, expected=str(did), found=str(does))
         return CaughtUp(activation=self.activation)
 
     def _go_on_alone(self, turn: Turn) -> Outcome:
@@ -91,12 +110,14 @@ class Stay:
         told: list[Outcome] = [self._waiting()] if self.is_untold else []
         self.is_untold = False
         self.observed, inputs = self.deliveries.popleft()
+        self.asked.clear()
         self._take_in(inputs)
         return [*told, self._ended()]
 
     def time_out(self) -> Outcome | None:
         """The run's own time-out is over; None: nobody notices where it came to."""
         assert isinstance(self.waits, Receives)
+        self.asked.clear()
         found = self._resumed(None)
         if isinstance(found, Waiting) and found.kind is WaitKind.RECEIVE:
             self.is_untold = True
@@ -111,6 +132,10 @@ class Stay:
                     self.mailbox.append((name, payload))
                 case Cancel(reason=reason):
                     self.requests.append(AskedToCancel(reason))
+                case TimerFired(timer=number) | ActivityFailed(activity=number) | ActivityTimedOut(activity=number):
+                    self.results.append(Come(number, None))
+                case ActivityCompleted(activity=number, result=result):
+                    self.results.append(Come(number, None if result is None else result.data))
 
     def _ended(self) -> Outcome:
         """Run until nothing that was given lets it go on."""
@@ -119,9 +144,14 @@ class Stay:
         got = self._fitting(self.waits)
         return self._waiting() if got is None else self._resumed(got)
 
-    def _fitting(self, waits: Asks | Receives) -> Got | AskedToCancel:
-        if self.requests and isinstance(waits, Asks):
+    def _fitting(self, waits: Wait) -> Got | AskedToCancel:
+        if self.requests and not isinstance(waits, Receives):
             return self.requests.pop(0)
+        if isinstance(waits, Awaits):
+            come = next((result for result in self.results if result.number in waits.numbers), None)
+            if come is not None:
+                self.results.remove(come)
+            return come
         for message in self.mailbox:
             if isinstance(waits, Receives):
                 self.mailbox.remove(message)
@@ -150,15 +180,18 @@ class Stay:
             )
         return self._waiting()
 
-    def _go_on(self, got: Got | AskedToCancel) -> Asks | Receives:
-        return self.program.throw(got) if isinstance(got, AskedToCancel) else self.program.send(got)
+    def _go_on(self, got: Got | AskedToCancel) -> Wait:
+        said = self.program.throw(got) if isinstance(got, AskedToCancel) else self.program.send(got)
+        while isinstance(said, Request):
+            self.asked.append(said)
+            said = self.program.send(None)
+        return said
 
     def _waiting(self) -> Waiting:
-        match self.waits:
-            case Asks(name=name):
-                return Waiting(activation=self.activation, observed_seq=self.observed, kind=WaitKind.SIGNAL, name=name)
-            case _:
-                return Waiting(activation=self.activation, observed_seq=self.observed, kind=WaitKind.RECEIVE, name=None)
+        kind = {Asks: WaitKind.SIGNAL, Awaits: WaitKind.RESULT}.get(type(self.waits), WaitKind.RECEIVE)
+        waits_for: str | None = getattr(self.waits, "name", None)
+        seq, requests = self.observed, tuple(self.asked)
+        return Waiting(activation=self.activation, observed_seq=seq, kind=kind, name=waits_for, requests=requests)
 
 
 @dataclass(slots=True)

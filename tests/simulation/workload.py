@@ -161,6 +161,7 @@ class Client:
             raise Broken(f"{pair} has an open run, but use_existing was answered {existing}")
         for name in ("a", "b"):
             await self._signal_own(pair, name)
+        _accepted(await self._start_of(self._own_workflow_id(), WorkflowType("sure"), newer.version), StartAccepted)
         await self._be_thorough_about_endings(older)
         await self._be_thorough_about_unloading(older)
 

@@ -24,6 +24,7 @@ from aion_common.checking import Report, check_cluster
 from aion_common.cluster import PARTITIONER
 from aion_common.errors import AionError, Fenced, VmDied
 from aion_common.ids import ingress_place_of
+from aion_common.kafka.api import Topic
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import CANCEL_GRACE_MS
 from aion_common.records.catalog import CatalogRecord, ClusterCreated, TopicCreated
@@ -34,11 +35,13 @@ from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.wire import decode, encode
 from aion_executor.core.run import Run, RunStatus
 from aion_executor.shell.partition import OwnedPartition
-from simulation.actors import Machines, SkewedClock
+from simulation.actors import Machines, Service, SkewedClock
 from simulation.faults import CLOCK_SKEW_MS, FAULTS, WRONG_CLOCK_MS, Machine
 from simulation.ledger import COMMANDS, INGRESS, Broken, Ledger, SeenRun
+from simulation.programs import EARLY, LATE
 from simulation.rebuild import check_rebuild
 from simulation.scheduler import Process, VirtualLoop
+from simulation.workers import Group, Worker
 from simulation.workload import CLIENTS_REPLIES, Client, Clients
 
 TICKS = 90
@@ -88,6 +91,10 @@ class World:
     forgetful: dict[int, int] = field(default_factory=dict)
     """Until which tick the brokers forget the producer ids of a partition's owners."""
     places: list[Machine] = field(default_factory=list)
+    group: Group = field(init=False)
+    workers: dict[int, Service] = field(default_factory=dict)
+    workers_awake_at: dict[int, int] = field(default_factory=dict)
+    """At which tick those come back, or go on, that died or stand still."""
     told: deque[str] = field(default_factory=lambda: deque(maxlen=25))
 
     def __post_init__(self) -> None:
@@ -111,6 +118,10 @@ class World:
             self.places.append(Machine(member=f"executor-{number}", is_catalog=False))
         self.places += [Machine(member=member, is_catalog=True) for member in REPORTS_TO]
         self._start_clients()
+        self.group = Group(self.topics, self.partitions, self.random.randrange(2, 4))
+        self.create_queue(EARLY)
+        for number in range(self.group.workers):
+            self._start_worker(number)
 
     def _heard(self, command_id: Any, answer: Any) -> None:
         self.clients.heard(command_id, answer)
@@ -123,6 +134,27 @@ class World:
             return self.clients.run(process, self.random.randrange(1, 4))
 
         self.loop.spawn("clients", make)
+
+    def create_queue(self, queue: str) -> None:
+        """Somebody does."""
+        name = self.topics.tasks(queue)
+        self.cluster.topics.setdefault(name, Topic(name=name, partitions=self.partitions, replication=1))
+
+    def _start_worker(self, number: int) -> None:
+        def make(process: Process) -> Any:
+            service = self.workers[number] = self.machines.service(process)
+            return Worker(self.loop, service.log, self.group, number).run((EARLY, LATE))
+
+        self.workers_awake_at.pop(number, None)
+        self.loop.spawn(f"worker-{number}", make)
+
+    def _wake_worker(self, number: int) -> None:
+        process = self.workers[number].process
+        if process.is_plugged:
+            process.is_paused = False
+            del self.workers_awake_at[number]
+        else:
+            self._start_worker(number)
 
     def ask(self, process: Process, owned: OwnedPartition, run: Run) -> None:
         """Query a run where it is owned. What the answer shows must be in the history when it comes."""
@@ -215,6 +247,12 @@ class World:
         for partition, until in self.forgetful.items():
             if self.tick <= until:
                 self.forget(partition)
+        for number in [number for number, tick in self.workers_awake_at.items() if self.tick >= tick]:
+            self._wake_worker(number)
+        for number, worker in list(self.workers.items()):
+            if not worker.process.is_running and worker.process.is_plugged:
+                self._examine(worker.process)
+                self._start_worker(number)
         for machine in self.places:
             service = machine.service
             if service is not None and not service.process.is_plugged:
@@ -276,6 +314,10 @@ class World:
         self.clients.are_calm = True
         self.cluster.heal()
         self.forgetful.clear()
+        self.group.are_calm = True
+        self.create_queue(LATE)
+        for number in list(self.workers_awake_at):
+            self._wake_worker(number)
         for machine in self.places:
             machine.comes_back_at = 0
             service = machine.service
@@ -329,7 +371,8 @@ class World:
         self._until(lambda: not self._restless(), "runs do not go on", lambda: str(list(map(vars_of, self._restless()))))
 
     def _restless(self) -> list[SeenRun]:
-        return [run for run in self._open() if run.is_restless]
+        waiting = self.ledger.work.by_run
+        return [run for run in self._open() if run.is_restless or (waiting[run.run_id] and not run.is_blocked)]
 
     def _spawn_closer(self, is_last: bool) -> None:
         clients = self.clients
@@ -358,6 +401,8 @@ class World:
                 raise Broken(f"partition {shelf.number}: starts are still parked: {shelf.parked}")
         if lost := ledger.owed - ledger.replied:
             raise Broken(f"these answers were recorded more often than they were sent: {lost}")
+        if never := ledger.work.never_sent():
+            raise Broken(f"these tasks were never sent: {never}")
         if ledger.junk != ledger.skipped:
             raise Broken(f"nobody has said that these are no commands: {ledger.junk - ledger.skipped}")
         owed = {place for place in ledger.junk if place[0] in {COMMANDS, INGRESS}} - ledger.letters
@@ -400,8 +445,9 @@ class World:
     def is_fine(self, logged: Mapping[str, Any], error: BaseException | None) -> bool:
         """Whether this error is none. Who is not the owner any more, and does not know, may miss commands that the owner has
         decided and deleted; where brokers forget by what they fence, it learns from the offset of its batch."""
-        if str(logged["event"]).startswith("commands that are still needed are gone"):
-            return bool(self.ledger.shelves[logged["partition"]].commands_next > logged["offset"])
+        if str(logged["event"]).startswith("inputs that are still needed are gone"):
+            shelf = self.ledger.shelves[logged["partition"]]
+            return bool((shelf.commands_next if logged["topic"] == COMMANDS else shelf.results_next) > logged["offset"])
         if error is not None and "the history has one writer" in str(_first(error)):
             self.ledger.counts["second writer"] += 1
             return True
@@ -448,6 +494,9 @@ MUST_SUCCEED = (
     "RunCancelled",
     "RunTerminated",
     "RunTimedOut",
+    "TimerFired",
+    "ActivityCompleted",
+    "Task",
 )
 """Replies, and events where no reply tells."""
 

@@ -5,15 +5,14 @@ What comes in is taken strictly: no unknown field, no "5" for 5. Answers that ho
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from aion_common import limits
-from aion_common.kafka.queues import QUEUE_PARTITIONS_MAX
 from aion_gateway.everywhere import PinCounts
-from aion_gateway.fields import Name, NamespaceText, QueueText, Reason, RunIdText, RunTimeoutMs, VersionText
+from aion_gateway.fields import Name, NamespaceText, Reason, RunIdText, RunTimeoutMs, VersionText
 from aion_gateway.http.fields import (
     QueryAnswerMs,
     QueryCursor,
@@ -152,14 +151,6 @@ class RouteTo(BaseModel):
     version: VersionText
 
 
-class CreateQueue(BaseModel):
-    """A task queue. Without `partitions`: as many as commands have or, if it is there, those that it has."""
-
-    model_config = _BODY
-    name: QueueText
-    partitions: Annotated[int, Field(ge=1, le=QUEUE_PARTITIONS_MAX)] | None = None
-
-
 class Failure(BaseModel):
     """Why a run failed."""
 
@@ -254,30 +245,6 @@ class RoutedType(BaseModel):
     previous_version: str | None
     route_epoch: int
     route_changed: bool
-
-
-class CreatedQueue(BaseModel):
-    """The task queue is there; `created`: it was not, before."""
-
-    model_config = _ANSWER
-    name: str
-    partitions: int
-    created: bool
-
-
-class ListedQueue(BaseModel):
-    """A task queue."""
-
-    model_config = _ANSWER
-    name: str
-    partitions: int
-
-
-class QueuesAnswer(BaseModel):
-    """All task queues, by name."""
-
-    model_config = _ANSWER
-    queues: Sequence[ListedQueue]
 
 
 class WorkflowResult(BaseModel):

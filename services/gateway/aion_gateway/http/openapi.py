@@ -13,8 +13,9 @@ from aion_common import limits
 from aion_common.problems import INTERNAL, PROBLEM_JSON, PROBLEM_KINDS
 from aion_common.records.common import JSON
 from aion_common.records.replies import RejectionCode
-from aion_gateway.http.models import CreateQueue, EndRun, Nothing, Problem, RouteTo, StartWorkflow
+from aion_gateway.http.models import EndRun, Nothing, Problem, RouteTo, StartWorkflow
 from aion_gateway.http.problems import IDEMPOTENCY_KEY
+from aion_gateway.http.queue_models import CreateQueue
 
 _REF = "#/components/schemas/{model}"
 _ALWAYS = (RejectionCode.INVALID_ARGUMENT, RejectionCode.OVERLOADED, RejectionCode.UNAVAILABLE, INTERNAL)

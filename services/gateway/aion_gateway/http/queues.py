@@ -9,9 +9,10 @@ from aion_common.problems import QUEUE_EXISTS
 from aion_common.records.replies import RejectionCode
 from aion_gateway.http.bodies import json_body
 from aion_gateway.http.fields import gateway_of
-from aion_gateway.http.models import CreatedQueue, CreateQueue, ListedQueue, NoQuery, QueuesAnswer
+from aion_gateway.http.models import NoQuery
 from aion_gateway.http.openapi import described_json, problems
 from aion_gateway.http.problems import refused
+from aion_gateway.http.queue_models import CreatedQueue, CreateQueue, ListedQueue, QueuesAnswer
 
 router = APIRouter(tags=["queues"])
 
