@@ -149,6 +149,7 @@ def test_a_result_counts_once_and_only_for_the_attempt_that_is_waited_for() -> N
     again = world.tasks[-1]
     assert (again.activity, again.attempt) == (1, 2)
     told(world, first, DONE)
+    assert own_events(world)[-1] == "ActivityRetried"
     told(world, again, DONE, DONE)
     assert own_events(world).count("ActivityCompleted") == 1
 

@@ -221,7 +221,7 @@ def calls(start: Start) -> Program:
         yield call(
             number,
             queue=LATE if start.run_id[number] in "01" else EARLY,
-            start_ms=300 if start.run_id[3] in "0123" else 60_000,
+            start_ms=60 if start.run_id[3] in "0123" else 60_000,
             close_ms=700 if start.run_id[4] in "0123" else 120_000,
         )
         got = yield Awaits((number,))

@@ -148,7 +148,7 @@ class Worker:
             if calm or drawn < 0.6:
                 await self.loop.passes(self.random.random() * 30)
             elif drawn < 0.8:
-                for _ in range(self.random.randrange(1, 14)):
+                for _ in range(self.random.randrange(1, 20)):
                     await self._tell(sender, task, TaskHeartbeat(details=json_payload(b"%d" % self.random.randrange(100))))
                     await self.loop.passes(BEAT_MS)
             elif drawn < 0.88:
