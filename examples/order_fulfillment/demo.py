@@ -177,7 +177,7 @@ class Demo:
     def _outcomes(self, client: Client, orders: tuple[Order, ...], versions: Mapping[str, str]) -> Table:
         """How each order ended, how often a worker began to charge it, and how often it was charged. Raises `DemoFailed` when
         one is not as it should be."""
-        table = Table("order", "code", "ended", "what the shop has done", "calls", "charges", box=None, pad_edge=False)
+        table = Table("order", "code", "ended", "what the shop has done", "calls", "paid", box=None, pad_edge=False)
         for order in orders:
             version = versions[order.label]
             ended = check_end(order, client.wait(order.name))
