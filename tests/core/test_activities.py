@@ -1,11 +1,12 @@
 """Timers and activities: what a run asks for, what workers and time do to it, and what leaves because of that."""
 
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import WorkflowId
 from aion_common.limits import HEARTBEAT_BYTES_MAX, PAYLOAD_BYTES_MAX, SENT_THROUGH_LAG_MS
 from aion_common.records.common import Payload, json_payload
-from aion_common.records.events import Failure
+from aion_common.records.events import ActivityScheduled, Failure, RunBlocked, WaitKind
 from aion_common.records.tasks import (
     ReportBody,
     Task,
@@ -16,10 +17,14 @@ from aion_common.records.tasks import (
     TaskStarted,
 )
 from aion_executor.core.activities import close_by, retry_at
+from aion_executor.core.decide import decide
+from aion_executor.core.facts import Facts
+from aion_executor.core.inputs import TurnInput, Waits
 from aion_executor.core.run import RunStatus
 from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rows import Store
-from executor.given import V1, cancel, routed, signal, start, terminate
+from executor.given import FACTS, V1, cancel, routed, signal, start, terminate
+from executor.vm_twin import activity
 from executor.world import World
 
 W1 = WorkflowId("w1")
@@ -390,3 +395,19 @@ def test_time_does_nothing_before_the_reports_of_the_backlog_are_decided() -> No
     world.loop.results_backlog_offered()
     world.run()
     assert "ActivityTimedOut" not in own_events(world)
+
+
+@pytest.mark.parametrize("facts", [replace(FACTS, waits_max=2), replace(FACTS, decision_bytes_max=1_000)])
+def test_a_turn_that_asks_for_more_than_is_allowed_blocks_its_run(facts: Facts) -> None:
+    world = world_with("calls")
+    requests = (activity(2), activity(3))
+    turn = TurnInput(
+        run_id=world.newest(W1).run_id,
+        observed_seq=1,
+        outcome=Waits(wait=WaitKind.RESULT, name="activity 2"),
+        requests=requests,
+    )
+    allowed = decide(world.loop.partition, world.newest(W1), turn, FACTS)
+    assert [type(event) for event in getattr(allowed, "events", ())] == [ActivityScheduled, ActivityScheduled]
+    refused = decide(world.loop.partition, world.newest(W1), turn, facts)
+    assert [type(event) for event in getattr(refused, "events", ())] == [RunBlocked]

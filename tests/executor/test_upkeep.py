@@ -69,6 +69,20 @@ async def test_old_commands_are_deleted_and_young_ones_stay(cluster: Cluster, ca
         assert await cluster.log.beginning_offset(commands, 0) == 2
 
 
+async def test_old_reports_are_deleted_and_young_ones_stay(cluster: Cluster, calendar: Calendar) -> None:
+    results = cluster.topics.results
+    sender = await cluster.log.sender()
+    async with cluster.executor("m1", MemoryDisk()) as executor:
+        await cluster.owned(executor)
+        await sender.send(results, 0, [(b"k", b"no report"), (b"k", b"no report")])
+        await eventually(lambda: executor.owned()[0].loop.partition.results_next == 2)
+        await executor.trim()
+        assert await cluster.log.beginning_offset(results, 0) == 0
+        calendar.ahead_ms = INPUTS_KEPT_MS + 1_000
+        await executor.trim()
+        assert await cluster.log.beginning_offset(results, 0) == 2
+
+
 async def test_old_commands_that_are_not_decided_stay(cluster: Cluster, calendar: Calendar) -> None:
     async with cluster.executor("m1", MemoryDisk()) as executor:
         await cluster.owned(executor)
