@@ -1,6 +1,6 @@
 """How fast workflows call activities that do nothing, executed by one Python worker. Prints JSON.
 
-`one`: five steps one after the other, one run at a time, milliseconds from the start's record to RunCompleted. `at_once`: the
+`one`: five steps one after the other, one run at a time, milliseconds from the start's record to RunCompleted. `at_once_…`: the
 same, so many runs at a time. `fan_out`: a run that calls 100 activities at once. `cpu_us`: CPU per step, by process.
 """
 
@@ -9,8 +9,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -112,19 +113,37 @@ class Load:
         return times
 
 
-async def row(system: Deployed, load: Load, worker: int, workflow_type: WorkflowType, number: int, at_once: int) -> object:
-    """Times, rate and CPU of so many runs."""
-    steps = number * (STEPS if workflow_type == CHAIN else FAN_OUT)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`at_once`: runs at a time. `runs_per_s`: so many are asked for, times the seconds wanted."""
+
+    workflow_type: WorkflowType
+    at_once: int
+    runs_per_s: int
+
+
+ROWS = {
+    "one": Row(CHAIN, 1, 20),
+    "at_once_50": Row(CHAIN, 50, 200),
+    "at_once_500": Row(CHAIN, 500, 400),
+    "fan_out": Row(FAN, 1, 5),
+}
+
+
+async def row(system: Deployed, load: Load, worker: int, wanted: Row, seconds: int) -> object:
+    """Times, rate and CPU of its runs."""
+    number = wanted.runs_per_s * seconds
+    steps = number * (STEPS if wanted.workflow_type == CHAIN else FAN_OUT)
     before = system.cpu_ms({"worker": worker})
     began = time.perf_counter()
-    times = await load.runs(workflow_type, number, at_once)
+    times = await load.runs(wanted.workflow_type, number, wanted.at_once)
     took = time.perf_counter() - began
     cpu = cpu_us_each(before, system.cpu_ms({"worker": worker}), steps)
-    return {"at_once": at_once, "steps_per_s": round(steps / took), "ms": percentiles(times), "cpu_us": cpu}
+    return {"steps_per_s": round(steps / took), "ms": percentiles(times), "cpu_us": cpu}
 
 
-async def measure(seconds: int, partitions: int) -> dict[str, object]:
-    """All rows."""
+async def measure(seconds: int, partitions: int, rows: Collection[str]) -> dict[str, object]:
+    """These rows."""
     async with deployed(Size(executors=1, gateways=1, catalogs=1, partitions=partitions)) as system:
         archive = packed("errands", fixture_source("errands"), "doubles", {str(CHAIN): "doubles", str(FAN): "fans_out"})
         (await system.http.post("/v1/packages", content=archive)).raise_for_status()
@@ -134,19 +153,18 @@ async def measure(seconds: int, partitions: int) -> dict[str, object]:
             async with asyncio.TaskGroup() as tasks, working(system) as worker:
                 reading = tasks.create_task(load.read())
                 await load.runs(CHAIN, 200, 20)
-                one = await row(system, load, worker, CHAIN, 20 * seconds, 1)
-                many = [await row(system, load, worker, CHAIN, 200 * seconds, at_once) for at_once in (50, 500)]
-                fan = await row(system, load, worker, FAN, 5 * seconds, 1)
+                measured = {name: await row(system, load, worker, ROWS[name], seconds) for name in rows}
                 reading.cancel()
         finally:
             await reader.close()
             await sender.close()
-    return {"partitions": partitions, "one": one, "at_once": many, "fan_out": fan}
+    return {"partitions": partitions, **measured}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="about so long for each row")
     parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     given = parser.parse_args()
-    tell(partial(measure, given.seconds, given.partitions), "steps")
+    tell(partial(measure, given.seconds, given.partitions, given.rows), "steps")

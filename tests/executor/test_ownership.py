@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -329,11 +329,12 @@ async def test_partition_that_is_taken_away_while_its_append_fails_is_let_go(
         await cluster.owned(executor)
         alive, may_fail = executor.owned()[0], asyncio.Event()
 
-        async def fails(_: Sequence[KeyValue]) -> Appended:
+        async def fails(take: Callable[[], Sequence[KeyValue]]) -> Appended:
+            take()
             await may_fail.wait()
             raise Unavailable("time-out")
 
-        monkeypatch.setattr(alive.appender, "append", fails)
+        monkeypatch.setattr(alive.appender, "append_next", fails)
         await cluster.send(routed(V1, 1))
         await eventually(lambda: alive.loop.is_appending)
         executor._on_assigned(frozenset({1}))

@@ -1,7 +1,7 @@
 """What a query shows is in the log: its answer waits for the turns that it may show."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aion_common.clock import SystemClock
@@ -34,6 +34,11 @@ class Gate:
 
     async def append(self, records: Sequence[KeyValue]) -> Appended:
         """See `FencedAppender`."""
+        return await self.append_next(lambda: records)
+
+    async def append_next(self, take: Callable[[], Sequence[KeyValue]]) -> Appended:
+        """See `FencedAppender`."""
+        records = take()
         self.waiting += 1
         await self.is_open.wait()
         self.waiting -= 1

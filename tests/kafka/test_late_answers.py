@@ -14,6 +14,7 @@ from aion_common import limits
 from aion_common.kafka.api import Log
 from aion_common.kafka.brokers import Brokers
 from aion_common.kafka.connection import open_client
+from aion_common.kafka.courier import Courier
 from aion_common.kafka.fenced import KafkaFencedAppender
 from aion_common.kafka.reader import KafkaReader
 from aion_common.kafka.topics import Topics
@@ -110,7 +111,8 @@ async def test_a_leader_that_is_silent_is_left_when_others_say_that_it_leads_no_
     place = TopicPartition(Topics(topic_prefix).history, PLACE)
     identity = await kafka_log.claim(f"{topic_prefix}owner")
     async with asyncio.timeout(60), led_by_a_silent_one(broker_bootstrap, place) as (client, _):
-        owner = KafkaFencedAppender(client, place, identity)
+        courier = Courier(client)
+        owner = KafkaFencedAppender(courier, place, identity)
         assert (await owner.append([(None, b"1")])).base_offset == 0
         assert (await owner.append([(None, b"2")])).base_offset == 1
-        await owner.close()
+        await courier.close()

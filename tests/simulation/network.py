@@ -300,7 +300,10 @@ class _SlowAppender:
         return self.inner.identity
 
     async def append(self, records: Sequence[KeyValue]) -> Appended:
-        appended = await self.inner.append(records)
+        return await self.append_next(lambda: records)
+
+    async def append_next(self, take: Callable[[], Sequence[KeyValue]]) -> Appended:
+        appended = await self.inner.append_next(take)
         await self.log.acknowledged()
         return appended
 

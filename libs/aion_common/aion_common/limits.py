@@ -187,6 +187,9 @@ APPEND_MS = 20_000
 died counts as alive for 9 s by default (`broker.session.timeout.ms`), 2 s more if it was the controller, and what it led or
 had a copy of stands still for so long."""
 
+BATCHES_PER_REQUEST_MAX = 64
+"""Record batches of one produce request: of BATCH_BYTES_MAX each they stay below the 100 MB that brokers take at once."""
+
 KAFKA_CLOSE_MS = 2_000
 """Closing a client never waits longer, also when the brokers are gone."""
 

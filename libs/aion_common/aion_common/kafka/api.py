@@ -132,6 +132,9 @@ class FencedAppender(Protocol):
         cancelled). After either, every further append raises the same: close it. More records than one batch holds
         (limits.BATCH_BYTES_MAX) are a bug of the caller: AssertionError, nothing appended."""
 
+    async def append_next(self, take: Callable[[], Sequence[KeyValue]]) -> Appended:
+        """As `append`, of what `take` gives at the moment when it can leave: until then there may come more."""
+
     async def close(self) -> None:
         """Bounded in time; flushes nothing. A repeat is harmless."""
 

@@ -1,7 +1,7 @@
 """The log over real brokers: `connect` gives the `Log` that services work with.
 
-Every reader, producer and member it makes has connections of its own, so that a long-poll or a waiting append never
-stands in the way of another; the log itself keeps one for short questions.
+Every reader, transactional producer and member it makes has connections of its own, so that a long-poll never stands in the
+way of an append; senders and fenced appenders share a courier. The log itself keeps one connection for short questions.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from aion_common.kafka.api import (
 )
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import close_client, confirm_leader, insist, leader_of, open_client
+from aion_common.kafka.courier import Courier
 from aion_common.kafka.fenced import KafkaFencedAppender
 from aion_common.kafka.membership import KafkaMembership, Place
 from aion_common.kafka.produce import EARLIEST, LATEST, init_producer_id, list_offsets
@@ -46,6 +47,8 @@ class KafkaLog:
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._client = client
+        self._courier: Courier | None = None
+        self._opening = asyncio.Lock()
 
     async def end_offset(self, topic: str, partition: int) -> int:
         """See `Log`."""
@@ -72,13 +75,9 @@ class KafkaLog:
 
     async def sender(self) -> Sender:
         """See `Log`."""
-        client = await self._open()
-        try:
-            identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
-        except BaseException:
-            await close_client(client)
-            raise
-        return KafkaSender(client, identity)
+        courier = await self._opened_courier()
+        identity = await insist(courier.client, "a producer id", lambda: init_producer_id(courier.client, None))
+        return KafkaSender(courier, identity)
 
     async def claim(self, transactional_id: str) -> ProducerIdentity:
         """See `Log`."""
@@ -87,8 +86,7 @@ class KafkaLog:
 
     async def fenced_appender(self, topic: str, partition: int, identity: ProducerIdentity) -> FencedAppender:
         """See `Log`."""
-        place = TopicPartition(topic, partition)
-        return KafkaFencedAppender(await self._client_for(place), place, identity)
+        return KafkaFencedAppender(await self._opened_courier(), TopicPartition(topic, partition), identity)
 
     async def transactional_producer(self, transactional_id: str) -> TransactionalProducer:
         """See `Log`."""
@@ -132,7 +130,16 @@ class KafkaLog:
 
     async def close(self) -> None:
         """See `Log`."""
+        async with self._opening:
+            if self._courier is not None:
+                await self._courier.close()
         await close_client(self._client)
+
+    async def _opened_courier(self) -> Courier:
+        async with self._opening:
+            if self._courier is None:
+                self._courier = Courier(await self._open())
+            return self._courier
 
     async def _open(self) -> Brokers:
         return await open_client(self._bootstrap, self._client_id)

@@ -5,22 +5,24 @@ refuses every batch of an older epoch, so a previous owner is locked out without
 checks epochs of idempotent batches too). This file and `produce` are the only places that number batches themselves.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from aiokafka.structs import TopicPartition
 
+from aion_common import limits
 from aion_common.errors import AionError, Unavailable
 from aion_common.kafka.api import Appended, KeyValue, ProducerIdentity
-from aion_common.kafka.brokers import Brokers
-from aion_common.kafka.connection import close_client, insist, leader_of
-from aion_common.kafka.produce import produce, seal, sequence_after
+from aion_common.kafka.brokers import Retry
+from aion_common.kafka.courier import Courier
+from aion_common.kafka.produce import seal, sequence_after
 
 
 class KafkaFencedAppender:
-    """See `FencedAppender`. It owns the client."""
+    """See `FencedAppender`."""
 
-    def __init__(self, client: Brokers, place: TopicPartition, identity: ProducerIdentity) -> None:
-        self._client = client
+    def __init__(self, courier: Courier, place: TopicPartition, identity: ProducerIdentity) -> None:
+        self._courier = courier
         self._place = place
         self._identity = identity
         self._sequence = 0
@@ -33,30 +35,58 @@ class KafkaFencedAppender:
 
     async def append(self, records: Sequence[KeyValue]) -> Appended:
         """See `FencedAppender`."""
+        return await self.append_next(lambda: records)
+
+    async def append_next(self, take: Callable[[], Sequence[KeyValue]]) -> Appended:
+        """See `FencedAppender`."""
         if self._ended_by is not None:
             raise type(self._ended_by)(*self._ended_by.args)
-        batch = seal(records, self._identity, self._sequence)
+        batch = _Batch(take, self._identity, self._sequence)
         # Holds unless the append is acknowledged, so it also covers a cancellation and a second append beside this one.
         self._ended_by = Unavailable("an append of unknown outcome went before")
         try:
-            appended = await insist(
-                self._client, f"append to {self._place.topic}/{self._place.partition}", lambda: self._try(batch)
-            )
+            appended = await self._carried(batch)
         except AionError as cause:
             self._ended_by = cause
             raise
+        except Exception:  # of `take`: nothing has left
+            self._ended_by = None
+            raise
         self._ended_by = None
-        self._sequence = sequence_after(self._sequence, len(records))
+        self._sequence = sequence_after(self._sequence, batch.count)
         return appended
 
     async def close(self) -> None:
         """See `FencedAppender`."""
         self._ended_by = self._ended_by or Unavailable("the appender is closed")
-        await close_client(self._client)
 
-    async def _try(self, batch: bytes) -> Appended:
-        node = await leader_of(self._client, self._place)
-        outcome = (await produce(self._client, node, {self._place: batch}))[self._place]
+    async def _carried(self, batch: "_Batch") -> Appended:
+        last = "no answer"
+        try:
+            async with asyncio.timeout(limits.APPEND_MS / 1000):
+                while isinstance(outcome := await self._courier.carry(self._place, batch.sealed), Retry):
+                    last = str(outcome)
+        except TimeoutError as cause:
+            raise Unavailable(f"append to {self._place.topic}/{self._place.partition}: {last}") from cause
         if isinstance(outcome, Appended):
             return outcome
         raise outcome
+
+
+class _Batch:
+    """Sealed once, when it first leaves: each further try carries the same bytes."""
+
+    def __init__(self, take: Callable[[], Sequence[KeyValue]], identity: ProducerIdentity, sequence: int) -> None:
+        self._take = take
+        self._identity = identity
+        self._sequence = sequence
+        self._content: bytes | None = None
+        self.count = 0
+
+    def sealed(self) -> bytes:
+        """Its bytes. AssertionError when its records do not fit."""
+        if self._content is None:
+            records = self._take()
+            self.count = len(records)
+            self._content = seal(records, self._identity, self._sequence)
+        return self._content

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka.client import CoordinationType
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition
@@ -17,13 +16,13 @@ from aion_common.errors import AionError
 from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity, Write
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import ask_leader, check, coordinator_of, leader_of
+from aion_common.kafka.requests import ProducedBatch, ProduceRequest
 
 Outcome = Appended | Retry | AionError
 
 LATEST = -1
 EARLIEST = -2
 
-_ACKS_ALL = -1
 _READ_COMMITTED = 1
 _SEQUENCES = 2**31
 _BROKER_MARGIN_MS = 1_000
@@ -87,20 +86,13 @@ async def produce(
     client: Brokers, node: int, batches: Mapping[TopicPartition, bytes], transactional_id: str | None = None
 ) -> dict[TopicPartition, Outcome]:
     """One request to one leader; what became of each batch. Raises nothing but what a cancellation raises."""
-    request = ProduceRequest(
-        transactional_id=transactional_id,
-        required_acks=_ACKS_ALL,
-        timeout=limits.KAFKA_REQUEST_MS - _BROKER_MARGIN_MS,
-        topics=_by_topic((place, (place.partition, batch)) for place, batch in batches.items()),
-    )
+    request = ProduceRequest(transactional_id, limits.KAFKA_REQUEST_MS - _BROKER_MARGIN_MS, batches)
     try:
-        response = await ask_leader(client, node, batches, request)
+        answers: Sequence[ProducedBatch] = await ask_leader(client, node, batches, request)
     except Retry as cause:
         return dict.fromkeys(batches, cause)
     outcomes: dict[TopicPartition, Outcome] = dict.fromkeys(batches, Retry("the broker did not mention it"))
-    for topic, partitions in response.topics:
-        for partition, code, offset, timestamp_ms, *_ in partitions:
-            outcomes[TopicPartition(topic, partition)] = _outcome(f"append to {topic}/{partition}", code, offset, timestamp_ms)
+    outcomes.update((answer.place, _outcome(answer)) for answer in answers)
     return outcomes
 
 
@@ -132,12 +124,14 @@ async def list_offsets(client: Brokers, places: Iterable[TopicPartition], moment
     return offsets
 
 
-def _outcome(what: str, code: int, offset: int, timestamp_ms: int) -> Outcome:
+def _outcome(answer: ProducedBatch) -> Outcome:
+    if answer.code == 0:
+        return Appended(base_offset=answer.base_offset, timestamp_ms=answer.timestamp_ms)
     try:
-        check(code, what)
+        check(answer.code, f"append to {answer.place.topic}/{answer.place.partition}")
     except (Retry, AionError) as refused:
         return refused
-    return Appended(base_offset=offset, timestamp_ms=timestamp_ms)
+    raise AssertionError("an error code is an error")
 
 
 def _by_topic(entries: Iterable[tuple[TopicPartition, tuple[int, object]]]) -> list[tuple[str, list[tuple[int, object]]]]:

@@ -8,11 +8,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
@@ -22,11 +20,12 @@ from aion_common.kafka.api import LogRecord, OffsetOutOfRange
 from aion_common.kafka.brokers import NOBODY, Brokers, Retry
 from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, ask_leader, check, close_client, confirm_leader
 from aion_common.kafka.mending import mended
+from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
-_FETCH_BYTES_MIN = 1
 _RETRY_PAUSE_S = 0.05
-_REST_WITH_REPLICA = 5
-"""From version 11 on a preferred replica stands between the aborted transactions and the records of a partition."""
+
+
+Aborted = Sequence[tuple[int, int]]
 
 
 class KafkaReader:
@@ -38,7 +37,7 @@ class KafkaReader:
         self._next: dict[int, int] = {}
         self._paused: set[int] = set()
         self._fetched: dict[int, PartitionRecords] = {}
-        self._contents: dict[int, tuple[bytes, Any]] = {}
+        self._contents: dict[int, tuple[bytes, Aborted]] = {}
         """What the records of a partition are read from: the bytes, and the aborted transactions in them."""
         self._failed: dict[int, AionError] = {}
         self._bug: BaseException | None = None
@@ -140,7 +139,7 @@ class KafkaReader:
             self._keep(partition, self._next[partition], mended(content), aborted)
             return _take_from(self._fetched[partition], room)
 
-    def _keep(self, partition: int, offset: int, content: bytes, aborted: Any) -> None:
+    def _keep(self, partition: int, offset: int, content: bytes, aborted: Aborted) -> None:
         place = TopicPartition(self._topic, partition)
         records = MemoryRecords(content)
         if records.has_next():
@@ -186,27 +185,27 @@ class KafkaReader:
     async def _fetch(self, leader: int, offsets: Mapping[int, int], assignment: int) -> None:
         """The assignment is that of the offsets: a new one may come before this runs for the first time."""
         request = FetchRequest(
-            limits.FETCH_WAIT_MS,
-            _FETCH_BYTES_MIN,
-            limits.FETCH_BYTES_MAX,
-            READ_COMMITTED,
-            [(self._topic, [(partition, offset, limits.PARTITION_FETCH_BYTES_MAX) for partition, offset in offsets.items()])],
+            self._topic,
+            offsets,
+            wait_ms=limits.FETCH_WAIT_MS,
+            bytes_max=limits.FETCH_BYTES_MAX,
+            partition_bytes_max=limits.PARTITION_FETCH_BYTES_MAX,
         )
+        places = [TopicPartition(self._topic, partition) for partition in offsets]
+        answers: Sequence[FetchedPartition] = ()
+        is_refresh_due = False
         try:
-            response = await ask_leader(self._client, leader, [TopicPartition(self._topic, one) for one in offsets], request)
-        except Retry:
-            answers = []
+            code, answers = await ask_leader(self._client, leader, places, request)
+            check(code, f"read of {self._topic}")
+        except (Retry, Unavailable):
             is_refresh_due = True
-        else:
-            answers = [answer for _, partitions in response.topics for answer in partitions]
-            is_refresh_due = False
-        for partition, code, _end, *rest in answers:
+        for answer in answers:
             try:
-                if code == OFFSET_OUT_OF_RANGE:
-                    await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)
+                if answer.code == OFFSET_OUT_OF_RANGE:
+                    await confirm_leader(self._client, TopicPartition(self._topic, answer.partition), leader)
                 # Another broker may lead by now, and may have been asked and read beyond what this one was asked for.
-                if assignment == self._assignment and offsets[partition] == self._next[partition]:
-                    self._accept(partition, offsets[partition], code, rest)
+                if assignment == self._assignment and offsets[answer.partition] == self._next[answer.partition]:
+                    self._accept(answer, offsets[answer.partition])
             except Retry:
                 is_refresh_due = True
         if is_refresh_due:
@@ -214,20 +213,22 @@ class KafkaReader:
             with suppress(Retry):
                 await self._client.refresh()
 
-    def _accept(self, partition: int, offset: int, code: int, rest: Sequence[Any]) -> None:
+    def _accept(self, answer: FetchedPartition, offset: int) -> None:
         """Raises Retry."""
+        partition = answer.partition
         if partition in self._fetched:
             return
-        if code == OFFSET_OUT_OF_RANGE:
+        if answer.code == OFFSET_OUT_OF_RANGE:
             self._failed[partition] = OffsetOutOfRange(self._topic, partition, offset)
             return
-        try:
-            check(code, f"read of {self._topic}/{partition}")
-        except Unavailable as refused:
-            self._failed[partition] = refused
-            return
-        *_, aborted, content = rest if len(rest) < _REST_WITH_REPLICA else (*rest[:3], rest[4])
-        self._keep(partition, offset, content, aborted)
+        if answer.code:
+            try:
+                check(answer.code, f"read of {self._topic}/{partition}")
+            except Unavailable as refused:
+                self._failed[partition] = refused
+                return
+        if answer.content:
+            self._keep(partition, offset, answer.content, answer.aborted)
 
 
 def _take_from(records: PartitionRecords, room: int) -> list[LogRecord]:

@@ -1,24 +1,25 @@
-"""The idempotent producer of everything that is not history. The request in flight is what gathers the next batch.
+"""The idempotent producer of everything that is not history.
 
-One lane per partition: sends wait in it in order, at most one sealed batch of it is on its way. One request per broker
-is in flight; it carries the batches of all lanes that broker leads. A batch that cannot be delivered in time fails its
-sends and ends the producer id, because its sequence numbers may or may not be used.
+One lane per partition: sends wait in it in order, at most one sealed batch of it is on its way, and the courier asks for the
+next one when its request leaves. A batch that cannot be delivered in time fails its sends and ends the producer id, because
+its sequence numbers may or may not be used.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import Unavailable
 from aion_common.kafka.api import Appended, Headers, KeyValue, ProducerIdentity
-from aion_common.kafka.brokers import Brokers, Retry
-from aion_common.kafka.connection import close_client, insist
-from aion_common.kafka.produce import Batch, Outcome, init_producer_id, produce, sequence_after
+from aion_common.kafka.brokers import Retry
+from aion_common.kafka.connection import insist
+from aion_common.kafka.courier import Courier
+from aion_common.kafka.produce import Batch, Outcome, init_producer_id, sequence_after
 
 _RETRY_PAUSE_S = 0.05
 
@@ -46,23 +47,20 @@ class _Lane:
     waiting: deque[_Send] = field(default_factory=deque)
     records_waiting: int = 0
     sealed: _Sealed | None = None
-    is_on_its_way: bool = False
+    carried: asyncio.Future[Outcome] | None = None
     sequence: int = 0
     identity: ProducerIdentity | None = None
 
 
 class KafkaSender:
-    """See `Sender`. It owns the client."""
+    """See `Sender`."""
 
-    def __init__(self, client: Brokers, identity: ProducerIdentity) -> None:
-        self._client = client
+    def __init__(self, courier: Courier, identity: ProducerIdentity) -> None:
+        self._courier = courier
         self._identity: ProducerIdentity | None = identity
         self._lanes: dict[TopicPartition, _Lane] = {}
-        self._busy: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._is_pump_due = False
-        self._is_refreshing = False
         self._is_closed = False
         self._room = asyncio.Condition()
 
@@ -70,7 +68,8 @@ class KafkaSender:
         """See `Sender`."""
         assert records, "a send has records"
         what = f"send to {topic}/{partition}"
-        lane = self._lanes.setdefault(TopicPartition(topic, partition), _Lane())
+        place = TopicPartition(topic, partition)
+        lane = self._lanes.setdefault(place, _Lane())
         try:
             async with asyncio.timeout(limits.APPEND_MS / 1000):
                 if lane.records_waiting >= limits.SENDS_WAITING_MAX:
@@ -81,7 +80,7 @@ class KafkaSender:
                 send = _Send(records=records, headers=headers, answer=self._loop.create_future())
                 lane.waiting.append(send)
                 lane.records_waiting += len(records)
-                self._pump_soon()
+                self._carry(place, lane)
                 return await send.answer
         except TimeoutError as cause:
             raise Unavailable(f"{what}: not acknowledged in time") from cause
@@ -92,6 +91,9 @@ class KafkaSender:
             return
         self._is_closed = True
         await _settle(self._tasks, limits.KAFKA_CLOSE_MS / 1000)
+        carried = [lane.carried for lane in self._lanes.values() if lane.carried is not None]
+        if carried:
+            await asyncio.wait(carried, timeout=limits.KAFKA_CLOSE_MS / 1000)
         for lane in self._lanes.values():
             if lane.sealed is not None:
                 _fail(lane.sealed, "the sender is closed")
@@ -100,35 +102,28 @@ class KafkaSender:
             lane.waiting.clear()
             lane.records_waiting = 0
         await self._tell_of_room()
-        await close_client(self._client)
 
-    def _pump_soon(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self._loop.call_soon(self._pump)
+    def _carry(self, place: TopicPartition, lane: _Lane) -> None:
+        """Have the lane's next batch carried, if there is one and none is on its way."""
+        is_ready = lane.sealed is not None or (bool(lane.waiting) and self._identity is not None)
+        if is_ready and lane.carried is None and not self._is_closed:
+            lane.carried = self._courier.carry(place, partial(self._content, lane))
+            lane.carried.add_done_callback(partial(self._arrived, place, lane))
 
-    def _pump(self) -> None:
-        """Start what can be started: one request per idle broker, with a batch of each lane that has something."""
-        self._is_pump_due = False
-        requests: dict[int, dict[TopicPartition, _Lane]] = {}
-        for place, lane in self._lanes.items():
-            if lane.is_on_its_way or (lane.sealed is None and not lane.waiting):
-                continue
-            leader = self._client.picture.leader(place)
-            if leader is None:
-                self._refresh(place)
-            elif leader not in self._busy and self._has_batch(lane):
-                requests.setdefault(leader, {})[place] = lane
-        for node, lanes in requests.items():
-            self._busy.add(node)
-            for lane in lanes.values():
-                lane.is_on_its_way = True
-            self._start(self._deliver(node, lanes))
-
-    def _has_batch(self, lane: _Lane) -> bool:
+    def _content(self, lane: _Lane) -> bytes | None:
         if lane.sealed is None and self._identity is not None:
             self._seal(lane, self._identity)
-        return lane.sealed is not None
+        return None if lane.sealed is None else lane.sealed.content
+
+    def _arrived(self, place: TopicPartition, lane: _Lane, carried: asyncio.Future[Outcome]) -> None:
+        lane.carried = None
+        if not carried.cancelled():
+            if lane.sealed is not None:
+                self._settle_batch(lane, carried.result())
+            while lane.waiting and lane.waiting[0].answer.done():
+                gone = lane.waiting.popleft()
+                lane.records_waiting -= len(gone.records) - gone.taken
+        self._carry(place, lane)
 
     def _seal(self, lane: _Lane, identity: ProducerIdentity) -> None:
         if lane.identity is not identity:
@@ -158,27 +153,6 @@ class KafkaSender:
             until = self._loop.time() + limits.APPEND_MS / 1000
             lane.sealed = _Sealed(content=batch.seal(), portions=tuple(portions), until=until)
 
-    async def _deliver(self, node: int, lanes: dict[TopicPartition, _Lane]) -> None:
-        batches = {place: lane.sealed.content for place, lane in lanes.items() if lane.sealed is not None}
-        try:
-            outcomes = await produce(self._client, node, batches)
-            if any(isinstance(outcome, Retry) for outcome in outcomes.values()):
-                await asyncio.sleep(_RETRY_PAUSE_S)
-                with suppress(Retry):
-                    await self._client.refresh()
-            for place, outcome in outcomes.items():
-                self._settle_batch(lanes[place], outcome)
-        except Exception as bug:  # whatever it is, senders must not wait for ever
-            for lane in lanes.values():
-                if lane.sealed is not None:
-                    self._settle_batch(lane, Unavailable(f"a defect in the sender: {bug!r}"))
-            raise
-        finally:
-            for lane in lanes.values():
-                lane.is_on_its_way = False
-            self._busy.discard(node)
-            self._pump_soon()
-
     def _settle_batch(self, lane: _Lane, outcome: Outcome) -> None:
         sealed = lane.sealed
         assert sealed is not None, "a batch on its way stays sealed"
@@ -193,32 +167,14 @@ class KafkaSender:
                 self._start(self._renew())
 
     async def _renew(self) -> None:
+        client = self._courier.client
         while self._identity is None:
             try:
-                self._identity = await insist(self._client, "a producer id", lambda: init_producer_id(self._client, None))
+                self._identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
             except Unavailable:
                 await asyncio.sleep(_RETRY_PAUSE_S)
-        self._pump_soon()
-
-    def _refresh(self, place: TopicPartition) -> None:
-        if not self._is_refreshing:
-            self._is_refreshing = True
-            self._start(self._refresh_leaders(place))
-
-    async def _refresh_leaders(self, place: TopicPartition) -> None:
-        with suppress(Retry):
-            await self._client.follow(place.topic)
-            if self._client.picture.leader(place) is None:
-                await asyncio.sleep(_RETRY_PAUSE_S)
-                await self._client.refresh()
-        lane = self._lanes[place]
-        if lane.sealed is not None and not lane.is_on_its_way and self._loop.time() >= lane.sealed.until:
-            self._settle_batch(lane, Unavailable(f"{place.topic} partition {place.partition} has no leader"))
-        while lane.waiting and lane.waiting[0].answer.done():
-            gone = lane.waiting.popleft()
-            lane.records_waiting -= len(gone.records) - gone.taken
-        self._is_refreshing = False
-        self._pump_soon()
+        for place, lane in self._lanes.items():
+            self._carry(place, lane)
 
     async def _tell_of_room(self) -> None:
         async with self._room:

@@ -5,7 +5,7 @@ suite. Every call gives the event loop one turn before it takes effect, so that 
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable
@@ -225,13 +225,21 @@ class _MemoryAppender:
         return self._identity
 
     async def append(self, records: Sequence[KeyValue]) -> Appended:
-        size = sum(len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES for key, value in records)
-        assert records, "an append has records"
-        assert size <= limits.BATCH_BYTES_MAX, "the records of one append fit into one batch"
+        return await self.append_next(lambda: records)
+
+    async def append_next(self, take: Callable[[], Sequence[KeyValue]]) -> Appended:
         if self._ended_by is not None:
             raise type(self._ended_by)(*self._ended_by.args)
         self._ended_by = Unavailable("an append of unknown outcome went before")
         await asyncio.sleep(0)
+        try:
+            records = take()
+            size = sum(len(key or b"") + len(value or b"") + _RECORD_OVERHEAD_BYTES for key, value in records)
+            assert records, "an append has records"
+            assert size <= limits.BATCH_BYTES_MAX, "the records of one append fit into one batch"
+        except Exception:
+            self._ended_by = None
+            raise
         try:
             self._cluster.check_reachable()
             appended = self._cluster.append(self._topic, self._partition, self._identity, self._sequence, records)

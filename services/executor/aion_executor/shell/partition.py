@@ -1,7 +1,7 @@
 """One owned partition, alive: drives its loop with Kafka and time, from the end of a take-over to the loss of ownership.
 
-Two asyncio tasks: one gathers, seals and appends, the other sends what acknowledged batches owe. Whatever goes wrong ends
-both; the executor then lets go and, if the group still says so, claims again.
+Three asyncio tasks: one gathers, one appends, one sends what acknowledged batches owe. Whatever goes wrong ends them all; the
+executor then lets go and, if the group still says so, claims again.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from aion_common.limits import (
     BATCHES_UNSENT_MAX,
     INPUTS_AT_ONCE_MAX,
     RECORDS_PER_OWNERSHIP_MAX,
-    SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
 )
 from aion_common.metrics import APPENDS, BATCH_RECORDS
@@ -68,6 +67,9 @@ class OwnedPartition:
     connect: ConnectVms
     queues: Queues
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _alarm: asyncio.TimerHandle | None = None
+    _due: asyncio.Event = field(default_factory=asyncio.Event)
+    """A batch waits to be sealed and appended, or is on its way."""
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
     _closed_waiters: dict[RunId, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
     _appended_records: int = 0
@@ -229,19 +231,22 @@ class OwnedPartition:
                 self._owed.put_nowait(Owed(sends=sends, through=offset))
             self.loop.wake_owed()
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._append_what_is_due(), name=f"appends of partition {self.number}")
                 tasks.create_task(self._send_owed(), name=f"sends of partition {self.number}")
                 tasks.create_task(self._evict_idle(), name=f"idle runs of partition {self.number}")
-                await self._step_for_ever(tasks)
+                await self._step_for_ever()
         finally:
             self._has_ended = True
+            if self._alarm is not None:
+                self._alarm.cancel()
             self.loop.abandon()
             closed = (waiter for waiters in self._closed_waiters.values() for waiter in waiters)
             for waiter in (*closed, *(waiter for _, waiter in self._turn_waiters)):
                 if not waiter.done():
                     waiter.set_exception(Fenced(ENDED))
 
-    async def _step_for_ever(self, tasks: asyncio.TaskGroup) -> None:
-        loop, events = self.loop, asyncio.get_running_loop()
+    async def _step_for_ever(self) -> None:
+        loop = self.loop
         while True:
             now_ms = self.clock.now_ms()
             if self._failure is not None:
@@ -254,13 +259,23 @@ class OwnedPartition:
                     self._wake.set()
                     await asyncio.sleep(0)
                 if loop.is_due(now_ms):
-                    batch = loop.seal(now_ms)
-                    tasks.create_task(self._append(batch), name=f"append of partition {self.number}")
-                    continue
-            timer = events.call_later(self._pause_s(now_ms), self._wake.set)
+                    self._due.set()
+            self._wake_in(self._pause_s(now_ms))
             await self._wake.wait()
             self._wake.clear()
-            timer.cancel()
+
+    def _wake_in(self, pause_s: float) -> None:
+        """At the latest."""
+        events = asyncio.get_running_loop()
+        if self._alarm is not None:
+            if self._alarm.when() <= events.time() + pause_s:
+                return
+            self._alarm.cancel()
+        self._alarm = events.call_later(pause_s, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake.set()
 
     def _pause_s(self, now_ms: int) -> float:
         """How long nothing needs to be done if nothing happens."""
@@ -270,13 +285,21 @@ class OwnedPartition:
         # What is due and was not gathered waits for an append or for sends, whose ends wake the loop.
         return IDLE_CHECK_S if due_ms is None or due_ms <= now_ms else min(IDLE_CHECK_S, (due_ms - now_ms) / 1000)
 
-    async def _append(self, batch: SealedBatch) -> None:
-        appended = await self.appender.append(batch.records)
-        self._owed.put_nowait(self.loop.acknowledged(appended.base_offset))
-        self._wake.set()
-        self._appended_records += len(batch.records)
-        if self._appended_records >= RECORDS_PER_OWNERSHIP_MAX:
-            raise RenewalDue
+    async def _append_what_is_due(self) -> None:
+        while True:
+            await self._due.wait()
+            appended = await self.appender.append_next(self._sealed)
+            self._due.clear()
+            self._owed.put_nowait(self.loop.acknowledged(appended.base_offset))
+            self._wake.set()
+            if self._appended_records >= RECORDS_PER_OWNERSHIP_MAX:
+                raise RenewalDue
+
+    def _sealed(self) -> Sequence[KeyValue]:
+        """What was decided until now."""
+        records = self.loop.seal(self.clock.now_ms()).records
+        self._appended_records += len(records)
+        return records
 
     async def _send_owed(self) -> None:
         while True:
@@ -295,8 +318,6 @@ class OwnedPartition:
                         tasks.create_task(self._send(place, records))
             for owed in waiting:
                 self.loop.sent(owed, self.clock.now_ms())
-            if by_place:
-                asyncio.get_running_loop().call_later(SENT_THROUGH_LAG_MS / 1000, self._wake.set)
             self._wake.set()
 
     def _place_of(self, send: OwedSend) -> Place:

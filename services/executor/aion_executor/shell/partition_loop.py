@@ -259,8 +259,11 @@ class PartitionLoop:
         return self._turns_proposed
 
     def next_due_ms(self) -> int | None:
-        """When `gather` should be called at the latest; None while time does nothing to runs."""
-        return None if self._is_behind else self._deadlines.next_ms()
+        """When there is something to do at the latest, if nothing comes; None: never."""
+        dues = [] if self._is_behind else [self._deadlines.next_ms()]
+        if self._watermark_owed_ms is not None:
+            dues.append(self._watermark_owed_ms + SENT_THROUGH_LAG_MS)
+        return min(dues, default=None)
 
     @property
     def _is_behind(self) -> bool:
