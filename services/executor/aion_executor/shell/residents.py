@@ -156,7 +156,8 @@ class Residents:
         resident = self._by_run[run.run_id]
         if resident.in_turn or newest_input <= resident.observed:
             return None
-        since = state.records(run.run_id, resident.observed + 1, run.seq - resident.observed)
+        first = next(seq for seq in run.unobserved if seq > resident.observed)
+        since = state.records(run.run_id, first, run.seq - first + 1)
         fresh = [record for record in since if is_input(record.event)]
         self.vms.deliver(resident.activation, fresh)
         self._turn(resident, Turning.BEGINS, now_ms)
