@@ -4,12 +4,17 @@ The whole system and foreign producers agree on this function; it is part of the
 """
 
 import struct
+from functools import lru_cache
+
+KEYS_CACHED = 8_192
+"""A run's key comes with each of its records."""
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 
 
+@lru_cache(maxsize=KEYS_CACHED)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of this key in a topic of so many partitions."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions

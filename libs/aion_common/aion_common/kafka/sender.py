@@ -29,6 +29,7 @@ class _Send:
     records: Sequence[KeyValue]
     headers: Headers
     answer: asyncio.Future[int]
+    until: float
     taken: int = 0
     base_offset: int = -1
 
@@ -67,23 +68,25 @@ class KafkaSender:
     async def send(self, topic: str, partition: int, records: Sequence[KeyValue], headers: Headers = ()) -> int:
         """See `Sender`."""
         assert records, "a send has records"
-        what = f"send to {topic}/{partition}"
         place = TopicPartition(topic, partition)
         lane = self._lanes.setdefault(place, _Lane())
+        until = self._loop.time() + limits.APPEND_MS / 1000
+        if lane.records_waiting >= limits.SENDS_WAITING_MAX:
+            await self._until_there_is_room(place, lane, until)
+        if self._is_closed:
+            raise Unavailable(f"send to {topic}/{partition}: the sender is closed")
+        send = _Send(records=records, headers=headers, answer=self._loop.create_future(), until=until)
+        lane.waiting.append(send)
+        lane.records_waiting += len(records)
+        self._carry(place, lane)
+        return await send.answer
+
+    async def _until_there_is_room(self, place: TopicPartition, lane: _Lane, until: float) -> None:
         try:
-            async with asyncio.timeout(limits.APPEND_MS / 1000):
-                if lane.records_waiting >= limits.SENDS_WAITING_MAX:
-                    async with self._room:
-                        await self._room.wait_for(lambda: lane.records_waiting < limits.SENDS_WAITING_MAX)
-                if self._is_closed:
-                    raise Unavailable(f"{what}: the sender is closed")
-                send = _Send(records=records, headers=headers, answer=self._loop.create_future())
-                lane.waiting.append(send)
-                lane.records_waiting += len(records)
-                self._carry(place, lane)
-                return await send.answer
+            async with asyncio.timeout_at(until), self._room:
+                await self._room.wait_for(lambda: lane.records_waiting < limits.SENDS_WAITING_MAX)
         except TimeoutError as cause:
-            raise Unavailable(f"{what}: not acknowledged in time") from cause
+            raise Unavailable(f"send to {place.topic}/{place.partition}: not acknowledged in time") from cause
 
     async def close(self) -> None:
         """See `Sender`."""
@@ -120,10 +123,16 @@ class KafkaSender:
         if not carried.cancelled():
             if lane.sealed is not None:
                 self._settle_batch(lane, carried.result())
-            while lane.waiting and lane.waiting[0].answer.done():
-                gone = lane.waiting.popleft()
-                lane.records_waiting -= len(gone.records) - gone.taken
+            self._drop_late(place, lane)
         self._carry(place, lane)
+
+    def _drop_late(self, place: TopicPartition, lane: _Lane) -> None:
+        """Sends that have waited for so long that they fail, or whose senders have gone. The courier answers every load in
+        bounded time, so the limit is looked at between two loads only."""
+        while lane.waiting and (lane.waiting[0].answer.done() or self._loop.time() >= lane.waiting[0].until):
+            late = lane.waiting.popleft()
+            lane.records_waiting -= len(late.records) - late.taken
+            _refuse(late, f"send to {place.topic}/{place.partition}: not acknowledged in time")
 
     def _seal(self, lane: _Lane, identity: ProducerIdentity) -> None:
         if lane.identity is not identity:

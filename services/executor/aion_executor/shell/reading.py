@@ -149,7 +149,12 @@ class InputReader:
         targets = dict(self._targets)
         for partition, records in batches.items():
             target = targets[partition]
-            inputs = [await self._parsed(record, partition) for record in records]
+            inputs: list[FromLog] = []
+            for record in records:
+                try:
+                    inputs.append(self.parse(record, partition))
+                except UnknownSchema:
+                    inputs.append(await self._parsed_with_news(record, partition))
             if self._targets.get(partition) is not target:
                 continue
             self._next[partition] = records[-1].offset + 1
@@ -165,11 +170,8 @@ class InputReader:
                 del self._behind[partition]
                 self._targets[partition].backlog_offered()
 
-    async def _parsed(self, record: LogRecord, partition: int) -> FromLog:
-        try:
-            return self.parse(record, partition)
-        except UnknownSchema:
-            await learn_published(self.log, self.topics)
+    async def _parsed_with_news(self, record: LogRecord, partition: int) -> FromLog:
+        await learn_published(self.log, self.topics)
         try:
             return self.parse(record, partition)
         except UnknownSchema as error:
