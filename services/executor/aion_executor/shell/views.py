@@ -102,11 +102,11 @@ def result_of(run: Run, terminal: HistoryRecord | None) -> Json:
 def _end_of(terminal: HistoryRecord | None) -> Json:
     match terminal:
         case HistoryRecord(event=RunCompleted(result=result)):
-            return {"result": msgspec.Raw(result.data) if result.content_type == JSON else _payload(result)}
+            return {"result": _plain(result)}
         case HistoryRecord(event=RunFailed(failure=failure)):
             shown: Json = {"kind": failure.kind, "message": failure.message}
             if failure.details is not None:
-                shown["details"] = _payload(failure.details)
+                shown["details"] = _plain(failure.details)
             return {"failure": shown}
         case HistoryRecord(event=RunCancelled(reason=reason)):
             return {"failure": {"kind": "cancelled", "message": reason or "cancelled"}}
@@ -183,6 +183,11 @@ def _shown(value: object) -> object:
         members = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: _shown(member) for name, member in members if member is not None}
     return value
+
+
+def _plain(payload: Payload) -> object:
+    """What a run's own VM has written as JSON stands as it is."""
+    return msgspec.Raw(payload.data) if payload.content_type == JSON else _payload(payload)
 
 
 def _payload(payload: Payload) -> Json:
