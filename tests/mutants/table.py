@@ -236,6 +236,13 @@ MUTANTS = (
         tests=("core/test_activities.py::test_reports_without_end_do_not_hold_up_a_timer",),
     ),
     Mutant(
+        name="queues: looked for before one is unknown",
+        file=_EXECUTOR + "shell/partition.py",
+        before="self.connect(QueueCheck(self, self.queues))",
+        after="self.connect(self)",
+        tests=("executor/test_new_queues.py::test_an_activity_finds_the_queue_that_was_created_just_before",),
+    ),
+    Mutant(
         name="heartbeats: none of an attempt that has ended in the batch",
         file=_EXECUTOR + "heartbeats.py",
         before="present = tuple(beat for beat in self._newest.values() if is_present(state.run(beat.run_id), beat))",
