@@ -454,7 +454,7 @@ def test_time_does_nothing_before_the_reports_of_the_backlog_are_decided() -> No
     assert "ActivityTimedOut" not in own_events(world)
 
 
-@pytest.mark.parametrize("facts", [replace(FACTS, waits_max=2), replace(FACTS, decision_bytes_max=1_000)])
+@pytest.mark.parametrize("facts", [replace(FACTS, waits_max=2), replace(FACTS, decision_bytes_max=300)])
 def test_a_turn_that_asks_for_more_than_is_allowed_blocks_its_run(facts: Facts) -> None:
     world = world_with("calls")
     requests = (activity(2), activity(3))

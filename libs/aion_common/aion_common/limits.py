@@ -23,7 +23,8 @@ HISTORY_BYTES_MAX = 64 * MIB
 
 TURN_REQUESTS_MAX = 1_000
 TURN_REQUESTS_BYTES_MAX = 700 * KIB
-"""Timers and activities that one turn of a run starts or cancels, with what the history adds to each: they are one decision."""
+"""Timers and activities that one turn of a run starts, and the bytes of what it starts and cancels, with what the history adds
+to each: they are one decision."""
 
 ACTIVITY_CLOSE_MS = 7 * 24 * 3_600_000
 """An activity takes no longer, its retries included, if the run does not say otherwise."""
