@@ -36,6 +36,9 @@ QUEUES_LOOK_MIN_MS = 500
 QUEUES_LOOK_MAX_MS = 5_000
 """Between two looks at which task queues there are: at most so often while runs name unknown ones, at least so often."""
 
+QUEUES_MAX = 1_000
+"""Task queues of a cluster: each is a topic whose partitions brokers keep open, and every executor looks at all of them."""
+
 HEARTBEAT_BYTES_MAX = KIB
 """Details of a heartbeat: they stand in the run's state, which is written with every batch that touches it."""
 
