@@ -238,8 +238,7 @@ def stage(client: Client, order: Order) -> Json:
 
 def check_end(order: Order, ended: Result) -> str:
     """How it ended, for people. Raises `DemoFailed` if it should have otherwise."""
-    result, failure = ended.get("result"), ended.get("failure", {}).get("details")
-    details = failure.get("json") if isinstance(failure, Mapping) else None
+    result, details = ended.get("result"), ended.get("failure", {}).get("details")
     if order.failed is None and isinstance(result, Mapping) and result.keys() == STEPS[order.label]:
         return "fulfilled"
     if isinstance(details, Mapping) and details.get("failed") == order.failed:

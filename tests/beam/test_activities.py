@@ -8,7 +8,7 @@ from aion_common.records.common import ActivityTimeouts, Backoff, RetryPolicy, j
 from aion_common.records.events import TimeoutKind
 from aion_common.turns import ScheduleActivity
 from beam.bench import Bench, sig
-from beam.stories import Shown, done, failed, fired, story, timed_out
+from beam.stories import Shown, done, failed, fired, shown, story, timed_out
 
 CANCEL = Cancel(reason="why")
 GO = sig("go")
@@ -236,6 +236,17 @@ async def test_a_cancel_ends_a_wait_for_an_activity_and_cancels_what_nobody_else
         ["activity 2"],
         ["why", ["ok", 2]],
     ]
+
+
+async def test_what_is_cancelled_does_not_count_against_what_a_turn_may_start(bench: Bench) -> None:
+    run = bench.start("undoes_map", b"[%s]" % b",".join(b"1" for _ in range(1_000)))
+    assert len(getattr(await bench.next(run), "requests", ())) == 1_000
+    bench.pool.deliver(run, 1_003, 1_003, [failed(500)])
+    told = shown(await bench.next(run))
+    assert isinstance(told, list)
+    assert (len(told), told[1], told[-2:]) == (1 + 999 + 2, "cancel call 1", ["call 1001 undo", "call 1002 undo"])
+    bench.pool.deliver(run, 3_005, 3_005, [done(1_001), done(1_002)])
+    assert shown(await bench.next(run)) == ["ok", 1, 1]
 
 
 async def test_a_fan_out_of_a_thousand_ends_one_by_one(bench: Bench) -> None:

@@ -151,8 +151,8 @@ async def test_requests_over_the_limit_of_a_turn_are_refused_in_the_call(bench: 
     told = await story(bench, "too_many", b"null", [GO], [sig("done")])
     assert isinstance(told[0], list)
     assert (told[0][0], len(told[0]), told[0][-1]) == ("go", 1_001, "timer 1000 1")
-    assert told[1:] == [["done", "timer 1001 1"], [1_000, "the turn has more than 1000 requests"]]
-    assert await story(bench, "maps_too_many", b"null") == ["the turn has more than 1000 requests"]
+    assert told[1:] == [["done", "timer 1001 1"], [1_000, "the turn starts more than 1000 timers and activities"]]
+    assert await story(bench, "maps_too_many", b"null") == ["the turn starts more than 1000 timers and activities"]
 
 
 async def test_bytes_over_the_limit_of_a_turn_are_refused_in_the_call(bench: Bench) -> None:

@@ -246,6 +246,32 @@ def test_the_digits_of_a_failure_are_shown_to_programs(gateway: ScriptedGateway,
     assert '"details": 1.10000000000000000001\n' in aion("result", "o-1", "--json").err
 
 
+@pytest.mark.parametrize(
+    ("failure", "shown"),
+    [
+        (FAILURE, ["o-1 is failed: out of stock (error)", "  item: 7"]),
+        ({"kind": "error", "message": "late", "details": "late"}, ["o-1 is failed: late (error)"]),
+        ({"kind": "limit", "message": "too large"}, ["o-1 is failed: too large (limit)"]),
+        (
+            {"kind": "error", "message": '{"failed":"pay","why":{"code":7}}', "details": {"failed": "pay", "why": {"code": 7}}},
+            ["o-1 is failed: error", "  failed: pay", '  why: {"code": 7}'],
+        ),
+        ({"kind": "error", "message": "[" + "7," * 2047 + "7", "details": [7] * 3_000}, ["o-1 is failed: error"]),
+        (
+            {"kind": "crash", "message": "error: badarith", "details": {"stacktrace": "[{m,run,1},\n {n}]"}},
+            ["o-1 is failed: error: badarith (crash)", "  stacktrace: [{m,run,1},", "   {n}]"],
+        ),
+    ],
+)
+def test_a_failure_is_told_once_with_its_details_name_by_name(
+    gateway: ScriptedGateway, aion: CommandLine, failure: dict[str, object], shown: list[str]
+) -> None:
+    gateway.script(Answer(body={"status": "failed", "failure": failure}))
+    told = aion("result", "o-1").err.splitlines()
+    assert told[: len(shown)] == [f"run_failed: {shown[0]}", *shown[1:]]
+    assert told[-1] == "  `aion history o-1` shows what led to it."
+
+
 def test_waiting_for_a_result_is_shown_on_a_terminal(
     gateway: ScriptedGateway, aion: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

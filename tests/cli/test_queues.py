@@ -85,10 +85,15 @@ def test_a_queue_is_created(gateway: ScriptedGateway, aion: CommandLine) -> None
 
 
 def test_what_is_refused_says_what_to_do(gateway: ScriptedGateway, aion: CommandLine) -> None:
-    gateway.script(problem("queue_exists", 409, partitions=4), problem("invalid_argument", 400, field="name"))
+    gateway.script(
+        problem("queue_exists", 409, partitions=4),
+        problem("limit_exceeded", 409, limit=1_000),
+        problem("invalid_argument", 400, field="name"),
+    )
     outcome = aion("create-queue", "mail", "--partitions", "5")
     assert (outcome.code, outcome.out) == (1, "")
     assert "`aion queues` lists" in outcome.err
+    assert "`aion queues` lists" in aion("create-queue", "more").err
     assert aion("create-queue", "Mail").code == 1
     assert aion("create-queue", "mail", "--partitions", "0").code == 2
 

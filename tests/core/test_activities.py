@@ -209,6 +209,63 @@ def test_a_worker_that_goes_silent_is_taken_for_dead() -> None:
     assert own_events(world)[-1] == "ActivityTimedOut"
 
 
+def test_a_result_that_was_read_when_its_time_was_over_still_counts() -> None:
+    world = world_with("calls")
+    told(world, world.tasks[0], TaskStarted())
+    world.report(world.tasks[0], TaskStarted())
+    world.report(world.tasks[0], DONE)
+    pass_time(world, 500)
+    assert own_events(world)[2:4] == ["ActivityStarted", "ActivityCompleted"]
+
+
+def test_a_heartbeat_that_was_read_when_its_time_was_over_still_counts() -> None:
+    world = world_with("calls")
+    told(world, world.tasks[0], TaskStarted())
+    world.report(world.tasks[0], TaskHeartbeat(details=json_payload(b"3")))
+    pass_time(world, 500)
+    assert own_events(world)[-1] == "ActivityStarted"
+    pass_time(world, 499)
+    assert own_events(world)[-1] == "ActivityStarted"
+    pass_time(world, 1)
+    assert own_events(world)[-1] == "ActivityTimedOut"
+    live = world.newest(W1)
+    world.crash(keep_store=False)
+    assert world.newest(W1) == live
+
+
+def test_heartbeats_before_and_behind_what_is_due_stand_in_one_batch_and_come_back() -> None:
+    world = world_with("calls")
+    told(world, world.tasks[0], TaskStarted())
+    world.now_ms += 500
+    world.report(world.tasks[0], TaskHeartbeat(details=json_payload(b"3")))
+    world.loop.gather(world.now_ms)
+    world.report(world.tasks[0], TaskHeartbeat(details=json_payload(b"4")))
+    world.run()
+    assert [type(record.event).__name__ for record in world.records()][-3:] == [
+        "Progress",
+        "HeartbeatsReceived",
+        "HeartbeatsReceived",
+    ]
+    live = world.newest(W1)
+    assert live.activities[1].heartbeat == json_payload(b"4")
+    world.crash(keep_store=False)
+    assert world.newest(W1) == live
+
+
+def test_reports_without_end_do_not_hold_up_a_timer() -> None:
+    world = world_with("sleeps").after(start("c2", "calls", workflow_id=WorkflowId("w2")))
+    stale = replace(world.tasks[0], attempt=9)
+    world.now_ms += 1_000
+    world.report(stale, DONE)
+    for _ in range(3):
+        # Two come for each that is decided: the queue never gets empty.
+        world.loop.gather(world.now_ms, 1)
+        world.report(stale, DONE)
+        world.report(stale, DONE)
+    world.append()
+    assert own_events(world)[-1] == "TimerFired"
+
+
 def test_heartbeats_stand_at_the_end_of_their_batch() -> None:
     world = world_with("calls")
     world.report(world.tasks[0], TaskHeartbeat(details=None))
@@ -397,7 +454,7 @@ def test_time_does_nothing_before_the_reports_of_the_backlog_are_decided() -> No
     assert "ActivityTimedOut" not in own_events(world)
 
 
-@pytest.mark.parametrize("facts", [replace(FACTS, waits_max=2), replace(FACTS, decision_bytes_max=1_000)])
+@pytest.mark.parametrize("facts", [replace(FACTS, waits_max=2), replace(FACTS, decision_bytes_max=300)])
 def test_a_turn_that_asks_for_more_than_is_allowed_blocks_its_run(facts: Facts) -> None:
     world = world_with("calls")
     requests = (activity(2), activity(3))

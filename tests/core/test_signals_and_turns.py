@@ -5,8 +5,9 @@ import pytest
 from aion_common.ids import RunId, WorkflowId
 from aion_common.records.events import RunCompleted, RunFailed, TurnEnded, WaitKind
 from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
+from aion_common.records.tasks import TaskCompleted
 from aion_executor.shell import partition_loop, waking
-from executor.given import V1, V2, W1, routed, signal, start
+from executor.given import V1, V2, W1, cancel, routed, signal, start
 from executor.world import World
 
 
@@ -326,4 +327,22 @@ def test_overloaded_is_decided_anew_when_repeated(world: World, monkeypatch: pyt
     refused = world.after(signal("c2", "a")).answer("c2")
     assert isinstance(refused, Rejection)
     assert refused.code is RejectionCode.OVERLOADED
+    assert refused.reason == "2 signals wait for the run's next turn"
     assert isinstance(world.after(signal("c2", "a")).answers("c2")[-1], SignalAccepted)
+
+
+@pytest.mark.parametrize("keep_store", [True, False])
+def test_only_signals_count_against_their_limit(world: World, monkeypatch: pytest.MonkeyPatch, *, keep_store: bool) -> None:
+    monkeypatch.setattr(partition_loop, "PENDING_SIGNALS_MAX", 2)
+    world.after(start("c1", "calls"))
+    world.report(world.tasks[0], TaskCompleted(result=None))
+    world.send(cancel("e1"), signal("s1", "a"))
+    world.loop.gather(world.now_ms)
+    world.append()
+    world.crash(keep_store=keep_store)
+    world.send(signal("s2", "a"), signal("s3", "a"))
+    world.loop.gather(world.now_ms)
+    world.append()
+    world.flush()
+    assert isinstance(world.answer("s2"), SignalAccepted)
+    assert isinstance(world.answer("s3"), Rejection)

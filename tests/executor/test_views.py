@@ -4,8 +4,11 @@ import base64
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from aion_common.ids import WorkflowId
+from aion_common.records.common import Payload, json_payload
+from aion_common.records.events import Failure, RunFailed
 from aion_executor.shell import views
 from aion_executor.shell.views import description_of, history_of, json_bytes, records_of, result_of
 from executor.given import V1, W1, routed, signal, start
@@ -69,3 +72,16 @@ def test_failure_is_told(world: World) -> None:
     run = world.after(start("c9", "fails", workflow_id=failed)).newest(failed)
     terminal = world.loop.store.records(run.run_id, run.seq, 1)[0]
     assert result_of(run, terminal)["failure"] == {"kind": "error", "message": "fails"}
+
+
+def test_details_of_a_failure_are_as_plain_as_a_result(world: World) -> None:
+    run = world.newest(W1)
+
+    def told(details: Payload) -> bytes:
+        failed = RunFailed(observed_seq=1, failure=Failure(kind="error", message="no", details=details))
+        terminal = replace(world.records()[-1], event=failed)
+        assert description_of(run, terminal, resident=False)["failure"] == result_of(run, terminal)["failure"]
+        return json_bytes(result_of(run, terminal))
+
+    assert b'"details":{"cents":1.10}}' in told(json_payload(b'{"cents":1.10}'))
+    assert b'"details":{"content_type":"text/plain","base64":"bm8="}}' in told(Payload(content_type="text/plain", data=b"no"))

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from aion_common.kafka import queues
 from aion_common.kafka.api import Log, Topic
 from aion_common.kafka.queues import QUEUE_PARTITIONS_MAX
 from aion_common.kafka.topics import Topics
@@ -41,6 +42,17 @@ async def test_a_topic_that_somebody_else_made_is_refused_saying_why() -> None:
         answer = await w.http.post("/v1/queues", json={"name": "mail"})
         assert (answer.status_code, answer.json()["code"]) == (409, "queue_exists")
         assert "retention.ms=None instead of" in answer.json()["detail"]
+
+
+async def test_a_queue_over_the_limit_is_refused_and_those_there_are_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "QUEUES_MAX", 1)
+    async with world() as w:
+        assert (await w.http.post("/v1/queues", json={"name": "mail"})).status_code == 201
+        answer = await w.http.post("/v1/queues", json={"name": "reports"})
+        assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (409, "limit_exceeded", 1)
+        assert "at most 1 task queues" in answer.json()["detail"]
+        assert (await w.http.post("/v1/queues", json={"name": "mail"})).status_code == 200
+        assert len((await w.http.get("/v1/queues")).json()["queues"]) == 1
 
 
 async def test_topics_that_are_no_queues_are_not_listed() -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from aion_common.clock import SystemClock
 from aion_common.errors import Unavailable, WrongCluster
+from aion_common.kafka import queues as kafka_queues
 from aion_common.kafka.api import Log
 from aion_common.kafka.client import connect
-from aion_common.kafka.queues import QueueDiffers, ensure_queue, queues_of
+from aion_common.kafka.queues import QueueDiffers, TooManyQueues, ensure_queue, queues_of
 from aion_common.kafka.topics import Topics
 from aion_common.settings import Settings
 from aion_common.testing.memory_cluster import MemoryCluster
@@ -68,6 +69,16 @@ async def test_a_queue_that_is_otherwise_is_refused_naming_both() -> None:
     with pytest.raises(QueueDiffers) as refused:
         await ensure_queue(log, TOPICS, "reports", 5)
     assert refused.value.partitions == 2
+
+
+async def test_a_cluster_has_only_so_many_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_queues, "QUEUES_MAX", 2)
+    log = MemoryLog()
+    with pytest.raises(TooManyQueues, match="at most 2 task queues"):
+        await create(log, asked("mail,reports"), CLOCK)
+    assert await queues(log) == {"default": 4, "mail": 4}
+    await create(log, asked("mail"), CLOCK)
+    assert not (await ensure_queue(log, TOPICS, "mail")).created
 
 
 async def test_an_init_that_broke_off_before_its_queues_is_repeated() -> None:

@@ -14,6 +14,7 @@ _FIXED_STEPS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
         "not_found": ("Are the workflow id and the namespace (--namespace) right?",),
         "closed": ("`aion describe` shows how the run ended; only open runs take signals, answer queries and can be ended.",),
         "queue_exists": ("`aion queues` lists the task queues. What a queue was created with stays for its life.",),
+        "limit_exceeded": ("`aion queues` lists the task queues.",),
         "query_failed": ("The workflow's module answers queries by handle_query/3, while its run is open and not blocked.",),
         "query_timeout": ("The run may be busy, or its VM is starting: try again in a moment.",),
         "manifest_mismatch": (

@@ -8,10 +8,12 @@ OK, REFUSED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What happened, and what to do next. `code`: stable, for programs; `fields`: more for programs."""
+    """What happened, and what to do next. `code`: stable, for programs; `details`: more lines for people; `fields`: more for
+    programs."""
 
     code: str
     what: str
+    details: Sequence[str] = ()
     next_steps: Sequence[str] = ()
     fields: Mapping[str, object] = field(default_factory=dict)
 

@@ -75,8 +75,8 @@ class Output:
         self.err.print(
             f"[bold red]{escape(clean(trouble.code))}[/]: {escape(clean(trouble.what))}", soft_wrap=True, highlight=False
         )
-        for step in trouble.next_steps:
-            self.err.print(Text(f"  {clean(step)}"), soft_wrap=True)
+        for line in (*trouble.details, *trouble.next_steps):
+            self.err.print(Text(f"  {clean(line)}"), soft_wrap=True)
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from aion_cli import pending
+from aion_cli import failures, pending
 from aion_cli.inputs import duration_ms, full_version, json_argument
 from aion_cli.outcome import Failed, Trouble, failed, misused
 from aion_cli.output import Output, json_line, moment, short
 from aion_cli.session import Session
-from aion_client import ABSENT, OPEN_STATUSES, Client, Description, Event, Failure, Json, Pending, Result, Started, StartOptions
+from aion_client import ABSENT, OPEN_STATUSES, Client, Description, Event, Json, Pending, Result, Started, StartOptions
 from aion_common.limits import WAIT_MS_MAX
 
 WorkflowIdArgument = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
@@ -217,9 +217,16 @@ def _raise_unless_completed(workflow_id: str, ended: Result | Started) -> None:
     if status in OPEN_STATUSES:
         raise failed("not_closed", f"{workflow_id} is still {status}", f"`aion result {workflow_id} --wait-ms 60000` waits on.")
     failure = ended.get("failure")
-    what = f"{workflow_id} is {status}" + ("" if failure is None else f": {_sentence(failure)}")
     step = f"`aion history {workflow_id}` shows what led to it."
-    raise Failed(Trouble(code=f"run_{status}", what=what, next_steps=[step], fields={"status": status, "failure": failure}))
+    raise Failed(
+        Trouble(
+            code=f"run_{status}",
+            what=f"{workflow_id} is {status}" + ("" if failure is None else f": {failures.sentence(failure)}"),
+            details=() if failure is None else failures.details(failure),
+            next_steps=[step],
+            fields={"status": status, "failure": failure},
+        )
+    )
 
 
 def _show_started(out: Output, started: Started) -> None:
@@ -249,7 +256,7 @@ def _show_description(out: Output, described: Description) -> None:
             "started": moment(described["started_at"]),
             "closed": None if closed_at is None else moment(closed_at),
             "result": json_line(described["result"]) if described["status"] == "completed" and "result" in described else None,
-            "failure": None if failure is None else _sentence(failure),
+            "failure": None if failure is None else "\n".join((failures.sentence(failure), *failures.details(failure))),
             "blocked": None if blocked is None else f"expected {blocked.get('expected')}, found {blocked.get('found')}",
             "hindered by": described.get("hindered_by"),
             "cancel": _cancel_line(described.get("cancel_requested")),
@@ -299,7 +306,3 @@ def _details(value: Json) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _CELL_CHARACTERS_MAX else text[: _CELL_CHARACTERS_MAX - 1] + "…"
-
-
-def _sentence(failure: Failure) -> str:
-    return f"{failure['message']} ({failure['kind']})"

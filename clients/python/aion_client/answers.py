@@ -20,7 +20,7 @@ ABSENT: Final = Absent()
 
 
 class Failure(TypedDict):
-    """Why a run failed."""
+    """Why a run failed. `details`: JSON, as a result."""
 
     kind: str
     message: str

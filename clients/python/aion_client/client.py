@@ -132,7 +132,7 @@ class Client:
 
     def create_queue(self, name: str, partitions: int | None = None) -> CreatedQueue:
         """Creates a task queue of the cluster unless it is there. `partitions` None: as many as commands have, or those it has
-        already; another number than it has is refused (`queue_exists`)."""
+        already; another number than it has is refused (`queue_exists`), as is one queue too many (`limit_exceeded`)."""
         body = {"name": name} if partitions is None else {"name": name, "partitions": partitions}
         return self._answer(CreatedQueue, replace(_keyless(self._posted("v1/queues", body, None)), query={}))
 

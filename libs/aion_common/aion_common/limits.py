@@ -23,7 +23,8 @@ HISTORY_BYTES_MAX = 64 * MIB
 
 TURN_REQUESTS_MAX = 1_000
 TURN_REQUESTS_BYTES_MAX = 700 * KIB
-"""Timers and activities that one turn of a run starts or cancels, with what the history adds to each: they are one decision."""
+"""Timers and activities that one turn of a run starts, and the bytes of what it starts and cancels, with what the history adds
+to each: they are one decision."""
 
 ACTIVITY_CLOSE_MS = 7 * 24 * 3_600_000
 """An activity takes no longer, its retries included, if the run does not say otherwise."""
@@ -34,6 +35,9 @@ PENDING_SIGNALS_MAX = 10_000
 QUEUES_LOOK_MIN_MS = 500
 QUEUES_LOOK_MAX_MS = 5_000
 """Between two looks at which task queues there are: at most so often while runs name unknown ones, at least so often."""
+
+QUEUES_MAX = 1_000
+"""Task queues of a cluster: each is a topic whose partitions brokers keep open, and every executor looks at all of them."""
 
 HEARTBEAT_BYTES_MAX = KIB
 """Details of a heartbeat: they stand in the run's state, which is written with every batch that touches it."""

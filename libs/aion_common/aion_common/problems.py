@@ -18,6 +18,7 @@ WRONG_OWNER = "wrong_owner"
 METHOD_NOT_ALLOWED = "method_not_allowed"
 INTERNAL = "internal"
 QUEUE_EXISTS = "queue_exists"
+LIMIT_EXCEEDED = "limit_exceeded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = MappingProxyType(
         WRONG_OWNER: _kind(421, "Another executor owns the partition"),
         METHOD_NOT_ALLOWED: _kind(405, "Method not allowed"),
         QUEUE_EXISTS: _kind(409, "The task queue is there, and not as asked for", "partitions"),
+        LIMIT_EXCEEDED: _kind(409, "The cluster has as many as it may", "limit"),
         INTERNAL: _kind(500, "A defect in the service", "idempotency_key"),
     }
 )

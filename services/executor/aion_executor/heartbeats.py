@@ -1,4 +1,5 @@
-"""Heartbeats of one batch: the newest of each attempt, recorded at its end for those attempts that have not ended by then."""
+"""Heartbeats that a batch has taken: the newest of each attempt. They are recorded before it is decided what time
+has done, and at the end of the batch, for those attempts that have not ended by then."""
 
 from dataclasses import dataclass, field
 
@@ -29,8 +30,9 @@ class Heartbeats:
         return EMPTY_BYTES + (0 if details is None else len(details.content_type) + len(details.data))
 
     def event(self, state: Lookup) -> HeartbeatsReceived | None:
-        """What the batch records of them, if anything."""
+        """What the batch records of those taken since the last event, if anything."""
         present = tuple(beat for beat in self._newest.values() if is_present(state.run(beat.run_id), beat))
+        self._newest.clear()
         return HeartbeatsReceived(heartbeats=present) if present else None
 
 

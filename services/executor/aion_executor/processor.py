@@ -117,6 +117,8 @@ def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
         case TurnInput():
             return _step_run(batch, given)
         case DueInput():
+            # Time ends no attempt that has been heard of.
+            _record_heartbeats(batch)
             return _step_run(batch, given)
         case ReleasedInput():
             return _step_released(batch, given)
@@ -333,6 +335,11 @@ def _append_partition_event(
     _append(batch, PARTITION_KEY, seal(record, None).value)
 
 
+def _record_heartbeats(batch: OpenBatch) -> None:
+    if (beats := batch.heartbeats.event(batch.changes)) is not None:
+        _append_partition_event(batch, beats)
+
+
 def _append(batch: OpenBatch, key: bytes, value: bytes) -> None:
     batch.records.append((key, value))
     batch.value_bytes += len(key) + len(value)
@@ -357,8 +364,7 @@ def is_empty(batch: OpenBatch) -> bool:
 
 def seal_batch(batch: OpenBatch, sent_through: int) -> SealedBatch:
     """Close the batch: its `Progress` first. `sent_through`: the watermark of sends as known now."""
-    if (beats := batch.heartbeats.event(batch.changes)) is not None:
-        _append_partition_event(batch, beats)
+    _record_heartbeats(batch)
     progress = Progress(
         commands_next=batch.partition.commands_next,
         sent_through=sent_through,

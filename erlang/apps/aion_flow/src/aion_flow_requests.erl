@@ -92,7 +92,7 @@ undone(Fun) ->
 asked(Ids, Bytes) ->
     case aion_rows:count(Ids, Bytes) of
         {ok, Id} -> Id;
-        {over, requests} -> error({too_many_requests, sentence("has more than ~b requests", aion_limits:turn_requests())});
+        {over, requests} -> error({too_many_requests, sentence("starts more than ~b timers and activities", aion_limits:turn_requests())});
         {over, bytes} -> error({too_large, sentence("asks for more than ~b bytes of history", aion_limits:turn_bytes())})
     end.
 

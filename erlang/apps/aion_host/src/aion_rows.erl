@@ -5,18 +5,19 @@
 -export([add/3, at/2, boot/0, cancel/2, count/2, drop/1, info/0, newest_id/0, now/0, publish/1, published/1, raised/1,
          take_cancel/0, was_raised/1]).
 
-%% Positions in a row: {Pid, Now, Info, Cancel, Published, Id, Requests, Bytes, Each}.
+%% Positions in a row: {Pid, Now, Info, Cancel, Published, Id, Started, Requests, Bytes, Each}.
 -define(NOW, 2).
 -define(INFO, 3).
 -define(CANCEL, 4).                 % none | {pending | raised, Reason}
 -define(PUBLISHED, 5).
 -define(ID, 6).                     % of the newest timer or activity
--define(REQUESTS, 7).               % of the current turn
--define(BYTES, 8).                  % of them, without
--define(EACH, 9).                   % what the history adds to each
+-define(STARTED, 7).                % of the current turn: timers and activities
+-define(REQUESTS, 8).               % of the current turn: those, and cancels
+-define(BYTES, 9).                  % of the requests, without
+-define(EACH, 10).                  % what the history adds to each
 
-%% Of a record of the history, beside the ids of the run and what the request itself holds.
--define(RECORD_BYTES, 150).
+%% Of a record of the history, beside the ids of the run, which stand in it and in its key, and what the request itself holds.
+-define(RECORD_BYTES, 115).
 
 -spec boot() -> ok.
 boot() ->
@@ -25,11 +26,11 @@ boot() ->
 
 -spec add(pid(), NowMs :: integer(), map()) -> ok.
 add(Pid, NowMs, Info) ->
-    true = ets:insert(aion_runs, {Pid, NowMs, Info, none, undefined, 0, 0, 0, each(Info)}),
+    true = ets:insert(aion_runs, {Pid, NowMs, Info, none, undefined, 0, 0, 0, 0, each(Info)}),
     ok.
 
 each(#{namespace := Namespace, workflow_id := WorkflowId, run_id := RunId}) ->
-    ?RECORD_BYTES + byte_size(Namespace) + byte_size(WorkflowId) + byte_size(RunId).
+    ?RECORD_BYTES + 2 * (byte_size(Namespace) + byte_size(WorkflowId)) + byte_size(RunId).
 
 -spec drop(pid()) -> ok.
 drop(Pid) ->
@@ -42,14 +43,15 @@ drop(Pid) ->
 %% The run is given inputs, the newest recorded at that time; its requests are counted from here. (Not from every turn's end:
 %% a replay need not see a soft wait that no inputs followed.)
 at(Pid, NowMs) ->
-    ets:update_element(aion_runs, Pid, [{?NOW, NowMs}, {?REQUESTS, 0}, {?BYTES, 0}]),
+    ets:update_element(aion_runs, Pid, [{?NOW, NowMs}, {?STARTED, 0}, {?REQUESTS, 0}, {?BYTES, 0}]),
     ok.
 
 -spec count(Ids :: 0 | 1, Bytes :: non_neg_integer()) -> {ok, aion_frames:id()} | {over, requests | bytes}.
-%% Counts a request of the calling run, which has `Bytes` of its own. `Ids`: whether it takes a new id, which is returned then.
+%% Counts a request of the calling run, which has `Bytes` of its own. `Ids`: whether it starts something under a new id, which is
+%% returned then. What is cancelled was started once, so its number is limited already.
 count(Ids, Bytes) ->
-    [Id, Requests, Own, Each] = counted(Ids, 1, Bytes),
-    case {Requests > aion_limits:turn_requests(), Own + Requests * Each > aion_limits:turn_bytes()} of
+    [Id, Started, Requests, Own, Each] = counted(Ids, 1, Bytes),
+    case {Started > aion_limits:turn_requests(), Own + Requests * Each > aion_limits:turn_bytes()} of
         {false, false} -> {ok, Id};
         {Many, _} ->
             counted(-Ids, -1, -Bytes),
@@ -57,7 +59,7 @@ count(Ids, Bytes) ->
     end.
 
 counted(Ids, Requests, Bytes) ->
-    try ets:update_counter(aion_runs, self(), [{?ID, Ids}, {?REQUESTS, Requests}, {?BYTES, Bytes}, {?EACH, 0}])
+    try ets:update_counter(aion_runs, self(), [{?ID, Ids}, {?STARTED, Ids}, {?REQUESTS, Requests}, {?BYTES, Bytes}, {?EACH, 0}])
     catch error:badarg -> error(not_the_process_of_a_run)
     end.
 

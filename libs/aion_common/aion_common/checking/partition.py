@@ -82,7 +82,6 @@ class PartitionHistory:
     _letters: set[tuple[str, int, int]] = field(default_factory=set)
     _making_room: tuple[str, str] | None = None
     _halfway: RunId | None = None
-    _has_beaten: bool = False
 
     def take(self, offset: int, record: HistoryRecord, value: bytes) -> None:
         """The next record, and its bytes."""
@@ -96,9 +95,6 @@ class PartitionHistory:
         self._promise(offset, room_for is None or is_taken, "a run that no command ends makes room for a start at once")
         halfway, self._halfway = self._halfway, None
         self._promise(offset, halfway in {None, record.run_id}, f"a turn of run {halfway} stands together, with what it causes")
-        is_last, self._has_beaten = self._has_beaten, False
-        begins = isinstance(event, OwnerEpoch | Progress)
-        self._promise(offset, begins or not is_last, "heartbeats are the last record of their batch")
         if isinstance(event, OwnerEpoch):
             # Its time is the claimant's, who has not read yet what the owner before has written.
             self._promise(offset, record.owner_epoch == -1, "an OwnerEpoch has the owner epoch -1")
@@ -137,7 +133,6 @@ class PartitionHistory:
             case Progress() as progress:
                 self._began(offset, progress, record.recorded_at)
             case HeartbeatsReceived(heartbeats=heartbeats):
-                self._has_beaten = True
                 for beat in heartbeats:
                     run = self.runs.get(beat.run_id)
                     is_present = run is not None and run.waits.beaten(beat.activity, beat.attempt, record.recorded_at)

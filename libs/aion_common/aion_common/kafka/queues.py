@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from aion_common.errors import WrongCluster
 from aion_common.kafka.api import Log, Topic
 from aion_common.kafka.topics import ON_ALL, Topics, differences
+from aion_common.limits import QUEUES_MAX
 
 DEFAULT_QUEUE = "default"
 """Every cluster has it."""
@@ -33,6 +34,14 @@ class QueueDiffers(WrongCluster):
     def __init__(self, sentence: str, partitions: int) -> None:
         super().__init__(sentence)
         self.partitions = partitions
+
+
+class TooManyQueues(WrongCluster):
+    """The cluster has `limit` task queues already."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a cluster has at most {limit} task queues; delete the topics of those that are not used any more")
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +72,8 @@ def queue_topic(topics: Topics, queue: str, *, partitions: int, commands: Topic)
 async def ensure_queue(log: Log, topics: Topics, queue: str, partitions: int | None = None) -> Queue:
     """Create the queue unless it is there, and compare it with what is wanted. A repeat is harmless, also at the same time.
 
-    `partitions` None: those it has; of a new queue, as many as commands have. Raises QueueDiffers, WrongCluster (there is no
-    cluster) and Unavailable.
+    `partitions` None: those it has; of a new queue, as many as commands have. Raises QueueDiffers, TooManyQueues, WrongCluster
+    (there is no cluster) and Unavailable. Queues that are created at the same time may go a little over the limit.
     """
     name = topics.tasks(queue)
     before = await log.describe_topics([topics.commands, name])
@@ -74,6 +83,8 @@ async def ensure_queue(log: Log, topics: Topics, queue: str, partitions: int | N
     wanted = queue_topic(topics, queue, partitions=partitions or commands.partitions, commands=commands)
     # What exists is left alone: of two that create it at once, the later one compares itself with the other's.
     if name not in before:
+        if len(await queues_of(log, topics)) >= QUEUES_MAX:
+            raise TooManyQueues(QUEUES_MAX)
         await log.create_topics([wanted])
     found = (await log.describe_topics([name])).get(name)
     if found is None:

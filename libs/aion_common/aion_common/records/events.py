@@ -253,7 +253,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class HeartbeatsReceived(Struct, frozen=True, kw_only=True, gc=False):
-    """Workers are still at these attempts: the last record of its batch. No event of a run, so none of its chain."""
+    """Workers were still at these attempts when it was written. No event of a run, so none of its chain."""
 
     heartbeats: tuple[Heartbeat, ...]
 

@@ -44,7 +44,7 @@ class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """`seq`, `chain`, `history_bytes`: of the newest event, its chain, all records together. `wait`: how the last recorded
     turn ended, None before the first. `timeout_at`: when it is ended at the latest. `closed_at`: when the terminal event, which
     is event `seq`, was recorded. `timers`: those that did not fire yet, by number, and when they do. `activities`:
-    those that did not end yet."""
+    those that did not end yet. `signals`: those among `unobserved`."""
 
     namespace: Namespace
     workflow_id: WorkflowId
@@ -66,6 +66,7 @@ class Run(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     closed_at: int | None = None
     timers: dict[int, int] = {}
     activities: dict[int, Activity] = {}
+    signals: tuple[int, ...] = ()
 
 
 def is_open(run: Run) -> bool:

@@ -4,7 +4,7 @@ Whoever asks for a partition that is not owned here gets `wrong_owner` (421) and
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -47,7 +47,7 @@ def _routes_of_runs(owned: Owned) -> list[Route]:
             return found
         partition, run = found
         resident = partition.loop.residents.is_resident(run.run_id)
-        body = description_of(run, _terminal(partition, run), resident=resident, unread=_unread(partition, run))
+        body = description_of(run, _terminal(partition, run), resident=resident)
         if is_open(run) and (trouble := partition.vms.trouble(run.namespace, run.version)) is not None:
             body["hindered_by"] = trouble
         return _json(200, body)
@@ -174,13 +174,6 @@ def _find(request: Request, owned: Mapping[int, OwnedPartition]) -> tuple[OwnedP
     if run is None or (run.namespace, run.workflow_id) != (namespace, workflow_id):
         return _refused(RejectionCode.NOT_FOUND, "there is no such run")
     return partition, run
-
-
-def _unread(partition: OwnedPartition, run: Run) -> Sequence[HistoryRecord]:
-    """A page of its history, from the oldest input on that it was not given yet."""
-    if not run.unobserved:
-        return ()
-    return partition.loop.store.records(run.run_id, run.unobserved[0], HISTORY_PAGE_EVENTS_MAX)
 
 
 def _terminal(partition: OwnedPartition, run: Run) -> HistoryRecord | None:

@@ -30,6 +30,7 @@ from aion_executor.core.run import Run, is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
+from aion_executor.shell.queue_check import QueueCheck
 from aion_executor.shell.queues import Queues
 from aion_executor.shell.residents import Activation, ConnectVms, Residents, TurnEnd, Vms
 from aion_executor.store.rows import OwedSend, Store
@@ -78,7 +79,7 @@ class OwnedPartition:
     _has_ended: bool = False
 
     def __post_init__(self) -> None:
-        self.vms = self.connect(self)
+        self.vms = self.connect(QueueCheck(self, self.queues))
         self.loop = PartitionLoop(
             number=self.number,
             store=self.restored.store,

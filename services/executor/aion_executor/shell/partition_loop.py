@@ -73,6 +73,8 @@ class PartitionLoop:
     sent_through: int = -1
     dues_from: int | None = 0
     _watermark_owed_ms: int | None = None
+    _heard_until_ms: int = 0
+    """All reports read by then are decided, or were when dues up to then began to be."""
     results_from: int | None = 0
     queues: Collection[str] = ()
     _commands: deque[FromLog] = field(default_factory=deque)
@@ -348,7 +350,7 @@ class PartitionLoop:
             return turn
         if (released := next_released(batch.partition)) is not None:
             return released
-        if not self._is_behind and (run_id := self._deadlines.take_due(batch.facts.now_ms)) is not None:
+        if (run_id := self._take_due(batch.facts.now_ms)) is not None:
             return DueInput(run_id=run_id)
         if self._results:
             # Before commands: what was begun ends first.
@@ -358,6 +360,18 @@ class PartitionLoop:
             return None
         given = self._commands.popleft()
         return given if given.offset >= batch.partition.commands_next else None
+
+    def _take_due(self, now_ms: int) -> RunId | None:
+        """The next run whose time is over. Reports that have been read come first, they may be what it waits for; those that
+        come while it waits for these do not hold it up."""
+        if not self._is_due(now_ms):
+            return None
+        if not self._results:
+            self._heard_until_ms = now_ms
+        elif self._heard_until_ms < self._deadlines.next_ms():
+            self._heard_until_ms, self.results_from = now_ms, self._results[-1].offset + 1
+            return None
+        return self._deadlines.take_due(self._heard_until_ms)
 
     def _carry_out(self, effect: Effect | None, now_ms: int) -> None:
         match effect:

@@ -1,7 +1,7 @@
 """The task queues that exist: topics of the cluster, looked at now and then, and at once when a run names an unknown one."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,6 +24,7 @@ class Queues(Collection[str]):
     _partitions: dict[str, int] = field(default_factory=dict)
     """By the topic's name without the cluster's prefix."""
     _missed: asyncio.Event = field(default_factory=asyncio.Event)
+    _asking: list[Callable[[], None]] = field(default_factory=list)
 
     def __contains__(self, queue: object) -> bool:
         is_known = isinstance(queue, str) and tasks_noun(queue) in self._partitions
@@ -41,11 +42,19 @@ class Queues(Collection[str]):
         """Where a record with this key belongs in a topic of tasks; other topics that are written by key have one partition."""
         return partition_of(key, self._partitions.get(noun, 1))
 
+    def when_looked(self, tell: Callable[[], None]) -> None:
+        """Call `tell` after the next look that begins: a queue that was created before now is known then."""
+        self._asking.append(tell)
+        self._missed.set()
+
     async def look(self) -> None:
-        """Learn which there are. Raises Unavailable."""
-        prefix = self.topics.prefix
+        """Learn which there are, one look at a time. Raises Unavailable."""
+        prefix, asking = self.topics.prefix, len(self._asking)
         found = await self.log.topics_beginning(self.topics.tasks(""))
         self._partitions = {name.removeprefix(prefix): partitions for name, partitions in found.items()}
+        told, self._asking = self._asking[:asking], self._asking[asking:]
+        for tell in told:
+            tell()
 
     async def run(self) -> None:
         """Keep looking until cancelled. The cluster's silence is waited out."""
@@ -59,5 +68,6 @@ class Queues(Collection[str]):
             try:
                 await self.look()
             except Unavailable as error:
+                self._missed.set()
                 log.warning("task queues not looked up", reason=str(error))
             await asyncio.sleep(QUEUES_LOOK_MIN_MS / 1000)

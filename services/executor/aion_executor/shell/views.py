@@ -19,7 +19,6 @@ from aion_common.records.events import (
     RunFailed,
     RunTerminated,
     RunTimedOut,
-    SignalReceived,
 )
 from aion_common.wire import decode
 from aion_executor.core.activities import Activity
@@ -36,11 +35,10 @@ def json_bytes(body: Json) -> bytes:
     return msgspec.json.encode(body)
 
 
-def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool, unread: Sequence[HistoryRecord] = ()) -> Json:
-    """`terminal`: the record of a closed run's terminal event. `unread`: records from its oldest unobserved input on, as many
-    as it is worth to look at; of inputs behind them every one counts as a signal."""
+def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool) -> Json:
+    """`terminal`: the record of a closed run's terminal event."""
     body = _summary(run) | {
-        "pending": _pending(run, unread),
+        "pending": _pending(run),
         "history_length": run.seq,
         "resident": resident,
     }
@@ -54,7 +52,7 @@ def description_of(run: Run, terminal: HistoryRecord | None, *, resident: bool, 
     return body | _end_of(terminal)
 
 
-def _pending(run: Run, unread: Sequence[HistoryRecord]) -> Json:
+def _pending(run: Run) -> Json:
     """The activities that were called first and the timers that fire next; how many there are, if not all are shown."""
     activities = sorted(run.activities.items())
     timers = sorted(run.timers.items(), key=lambda timer: (timer[1], timer[0]))
@@ -62,18 +60,10 @@ def _pending(run: Run, unread: Sequence[HistoryRecord]) -> Json:
         "activities": [_activity(number, activity) for number, activity in activities[:PENDING_SHOWN_MAX]],
         "timers": [{"timer": number, "fires_at": fires_at} for number, fires_at in timers[:PENDING_SHOWN_MAX]],
         "children": 0,
-        "signals": _signals(run, unread),
+        "signals": len(run.signals),
     }
     totals = {"activities_total": len(activities), "timers_total": len(timers)}
     return body | {name: total for name, total in totals.items() if total > PENDING_SHOWN_MAX}
-
-
-def _signals(run: Run, unread: Sequence[HistoryRecord]) -> int:
-    """How many the run was not given yet; results, timers and the like are inputs, too."""
-    seen = unread[-1].seq if unread else 0
-    inputs = set(run.unobserved)
-    signals = sum(record.seq in inputs and isinstance(record.event, SignalReceived) for record in unread)
-    return signals + sum(seq > seen for seq in inputs)
 
 
 def _activity(number: int, activity: Activity) -> Json:
@@ -102,11 +92,11 @@ def result_of(run: Run, terminal: HistoryRecord | None) -> Json:
 def _end_of(terminal: HistoryRecord | None) -> Json:
     match terminal:
         case HistoryRecord(event=RunCompleted(result=result)):
-            return {"result": msgspec.Raw(result.data) if result.content_type == JSON else _payload(result)}
+            return {"result": _plain(result)}
         case HistoryRecord(event=RunFailed(failure=failure)):
             shown: Json = {"kind": failure.kind, "message": failure.message}
             if failure.details is not None:
-                shown["details"] = _payload(failure.details)
+                shown["details"] = _plain(failure.details)
             return {"failure": shown}
         case HistoryRecord(event=RunCancelled(reason=reason)):
             return {"failure": {"kind": "cancelled", "message": reason or "cancelled"}}
@@ -183,6 +173,11 @@ def _shown(value: object) -> object:
         members = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: _shown(member) for name, member in members if member is not None}
     return value
+
+
+def _plain(payload: Payload) -> object:
+    """What a run's own VM has written as JSON stands as it is."""
+    return msgspec.Raw(payload.data) if payload.content_type == JSON else _payload(payload)
 
 
 def _payload(payload: Payload) -> Json:

@@ -152,7 +152,7 @@ class RouteTo(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why a run failed."""
+    """Why a run failed. `details`: JSON, as a result."""
 
     model_config = _ANSWER
     kind: str

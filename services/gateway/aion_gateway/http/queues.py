@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from aion_common.kafka.queues import QueueDiffers, ensure_queue, queues_of
-from aion_common.problems import QUEUE_EXISTS
+from aion_common.kafka.queues import QueueDiffers, TooManyQueues, ensure_queue, queues_of
+from aion_common.problems import LIMIT_EXCEEDED, QUEUE_EXISTS
 from aion_common.records.replies import RejectionCode
 from aion_gateway.http.bodies import json_body
 from aion_gateway.http.fields import gateway_of
@@ -21,7 +21,7 @@ router = APIRouter(tags=["queues"])
     "/v1/queues",
     status_code=201,
     response_model=CreatedQueue,
-    responses=problems(QUEUE_EXISTS, RejectionCode.PAYLOAD_TOO_LARGE, RejectionCode.SHUTTING_DOWN)
+    responses=problems(QUEUE_EXISTS, LIMIT_EXCEEDED, RejectionCode.PAYLOAD_TOO_LARGE, RejectionCode.SHUTTING_DOWN)
     | {200: {"model": CreatedQueue, "description": "The queue was there already."}},
     openapi_extra=described_json(CreateQueue),
 )
@@ -37,6 +37,8 @@ async def create_queue(request: Request, response: Response, query: Annotated[No
     except QueueDiffers as error:
         detail = f"the queue is there already, but otherwise: {error}"
         raise refused(QUEUE_EXISTS, detail, partitions=error.partitions) from None
+    except TooManyQueues as error:
+        raise refused(LIMIT_EXCEEDED, str(error), limit=error.limit) from None
     response.status_code = 201 if queue.created else 200
     return CreatedQueue(name=queue.name, partitions=queue.partitions, created=queue.created)
 

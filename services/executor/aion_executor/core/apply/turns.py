@@ -9,8 +9,9 @@ from aion_executor.core.run import Run
 def observed(run: Run, observed_seq: int) -> Run:
     """The run after a turn in which it had been given everything up to `observed_seq`."""
     assert observed_seq >= run.observed, "what a run observed stays observed"
-    rest = tuple(seq for seq in run.unobserved if seq > observed_seq)
-    return replace(run, observed=observed_seq, unobserved=rest)
+    unobserved = tuple(seq for seq in run.unobserved if seq > observed_seq)
+    signals = tuple(seq for seq in run.signals if seq > observed_seq)
+    return replace(run, observed=observed_seq, unobserved=unobserved, signals=signals)
 
 
 def given_input(run: Run, seq: int) -> Run:

@@ -17,8 +17,8 @@ def signal_run(run: Run | None, signal: SignalRun, facts: Facts) -> Decision | R
     assert run is not None, "a run that is not there is refused"
     if too_large := refuse_payload(signal.payload, "payload", facts):
         return too_large
-    if len(run.unobserved) >= facts.pending_signals_max:
-        reason = f"{len(run.unobserved)} signals wait for the run's next turn"
+    if len(run.signals) >= facts.pending_signals_max:
+        reason = f"{len(run.signals)} signals wait for the run's next turn"
         return Rejection(code=RejectionCode.OVERLOADED, reason=reason)
     if run.seq >= facts.history_events_max or run.history_bytes >= facts.history_bytes_max:
         return Rejection(code=RejectionCode.OVERLOADED, reason="the run's history is full")

@@ -25,8 +25,9 @@ from aion_executor.core.facts import Facts
 from aion_executor.core.inputs import Blocks, Cancels, Completes, End, Fails, TurnInput, Waits
 from aion_executor.core.run import Run, RunStatus
 
-EVENT_BYTES = 512
-"""What the event of a request takes beside its input: a key, ids and an activity's policy."""
+RECORD_BYTES = 115
+"""Of an event beside what the request itself holds and the ids of the run, which stand in its record and in its key. As
+`aion_rows.erl` counts, so that no turn is too large here which its VM let pass."""
 
 
 def end_turn(run: Run | None, turn: TurnInput, facts: Facts) -> Decision:
@@ -105,14 +106,40 @@ def _too_much(run: Run, requests: Sequence[Request], facts: Facts) -> tuple[RunE
     if not requests:
         return ()
     waits = len(run.timers) + len(run.activities) + len(requests)
-    if waits > facts.waits_max:
+    if waits > facts.waits_max and (waits := _waits_behind(run, requests)) > facts.waits_max:
         return (RunBlocked(expected=f"at most {facts.waits_max} open timers and activities", found=str(waits)),)
-    size = sum(_request_bytes(request) for request in requests)
+    size = _bytes_of(run, requests, facts)
     if size > facts.decision_bytes_max:
         return (RunBlocked(expected=f"at most {facts.decision_bytes_max} bytes asked for in a turn", found=str(size)),)
     return ()
 
 
-def _request_bytes(request: Request) -> int:
-    own = len(request.input.data) if isinstance(request, ScheduleActivity) and request.input is not None else 0
-    return own + EVENT_BYTES
+def _waits_behind(run: Run, requests: Sequence[Request]) -> int:
+    """How many timers and activities are open when the turn has ended."""
+    waits = {*run.timers, *run.activities}
+    for request in requests:
+        match request:
+            case StartTimer(timer=number) | ScheduleActivity(activity=number):
+                waits.add(number)
+            case CancelTimer(timer=number) | CancelActivity(activity=number):
+                waits.discard(number)
+            case _:
+                assert_never(request)
+    return len(waits)
+
+
+def _bytes_of(run: Run, requests: Sequence[Request], facts: Facts) -> int:
+    """What the events of the requests take in the log at most."""
+    ids = len(run.namespace.encode()) + len(run.workflow_id.encode())
+    each = RECORD_BYTES + 2 * ids + len(run.run_id)
+    return sum(each + _own_bytes(request, each, facts) for request in requests)
+
+
+def _own_bytes(request: Request, each: int, facts: Facts) -> int:
+    """What a request holds, and the failure of an activity whose queue is not there."""
+    if not isinstance(request, ScheduleActivity):
+        return 0
+    texts = (request.activity_type, request.queue, *request.retry.non_retryable)
+    given = 0 if request.input is None else len(request.input.data)
+    failed = 0 if request.queue in facts.queues else each + len(request.queue)
+    return sum(len(text.encode()) for text in texts) + given + failed
