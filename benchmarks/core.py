@@ -1,7 +1,7 @@
 """What the executor's own part of a step costs: decide, fold, seal, write to RocksDB; no broker, no VM. Prints JSON.
 
-Runs call one activity after the other. `us`: CPU time per step, when so many runs of a partition go on in one batch. Beside other
-work on the machine its rows stay comparable with each other, not with another day's.
+Runs call one activity after the other. `us`: CPU time per step, when so many runs of a partition go on in one batch. Beside
+other work on the machine its rows stay comparable with each other, not with another day's.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aion_beam.frames import QueryAnswer
-from aion_common.ids import Namespace, Version
+from aion_common.ids import Namespace, Version, WorkflowId
 from aion_common.records.common import ActivityTimeouts, Backoff, RetryPolicy, json_payload
 from aion_common.records.events import HistoryRecord, WaitKind
 from aion_common.records.tasks import Task, TaskCompleted, TaskReport
@@ -139,7 +139,9 @@ def measure(at_once: int, runs: int, folder: Path) -> float:
     go_on(world, vms)
     spent = 0.0
     for first in range(0, runs, at_once):
-        world.send(*(start(f"c{first}-{number}", "calls", workflow_id=f"w{first}-{number}") for number in range(at_once)))
+        world.send(
+            *(start(f"c{first}-{number}", "calls", workflow_id=WorkflowId(f"w{first}-{number}")) for number in range(at_once))
+        )
         for _ in range(STEPS + 1):
             began = time.process_time()
             go_on(world, vms)
