@@ -6,7 +6,6 @@ namespace, the newest first. Every key ends with the run id.
 """
 
 import struct
-from collections.abc import Callable
 
 from aion_common.ids import Namespace, RunId, Version
 from aion_executor.core.run import Run, due_at, is_open, owes_turn, waits_softly
@@ -65,40 +64,25 @@ def version_in(key: bytes) -> Version:
     return Version(key.split(b"/")[2].decode())
 
 
-def _owed(run: Run) -> bytes | None:
-    return OWED + run.run_id.encode() if owes_turn(run) else None
-
-
-def _soft(run: Run) -> bytes | None:
-    return soft_prefix(run.namespace, run.version) + run.run_id.encode() if waits_softly(run) else None
-
-
-def _open(run: Run) -> bytes | None:
-    return open_prefix(run.namespace, run.version) + run.run_id.encode() if is_open(run) else None
-
-
-def _due(run: Run) -> bytes | None:
-    due_ms = due_at(run)
-    return None if due_ms is None else due_key(due_ms, run.run_id)
-
-
-_MOVING: tuple[Callable[[Run], bytes | None], ...] = (_owed, _soft, _open, _due)
-
-
 def reindexed(before: Run | None, after: Run) -> tuple[list[bytes], list[bytes]]:
-    """The entries that an event took away, and those it added."""
+    """The entries that an event took away, and those it added. What an entry is made of beside the time never changes."""
+    run_id = after.run_id.encode()
     removed: list[bytes] = []
     added: list[bytes] = []
     if before is None:
         added.append(list_key(after.namespace, after.started_at, after.run_id))
-    for entry_of in _MOVING:
-        old = None if before is None else entry_of(before)
-        new = entry_of(after)
-        if old != new:
-            if old is not None:
-                removed.append(old)
-            if new is not None:
-                added.append(new)
+    if (owes := owes_turn(after)) != (before is not None and owes_turn(before)):
+        (added if owes else removed).append(OWED + run_id)
+    if (is_soft := waits_softly(after)) != (before is not None and waits_softly(before)):
+        (added if is_soft else removed).append(soft_prefix(after.namespace, after.version) + run_id)
+    if (opened := is_open(after)) != (before is not None and is_open(before)):
+        (added if opened else removed).append(open_prefix(after.namespace, after.version) + run_id)
+    due, was_due = due_at(after), None if before is None else due_at(before)
+    if due != was_due:
+        if was_due is not None:
+            removed.append(due_key(was_due, after.run_id))
+        if due is not None:
+            added.append(due_key(due, after.run_id))
     return removed, added
 
 

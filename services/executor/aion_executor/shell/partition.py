@@ -69,6 +69,7 @@ class OwnedPartition:
     queues: Queues
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _alarm: asyncio.TimerHandle | None = None
+    _wake_at: float = 0.0
     _due: asyncio.Event = field(default_factory=asyncio.Event)
     """A batch waits to be sealed and appended, or is on its way."""
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
@@ -266,17 +267,22 @@ class OwnedPartition:
             self._wake.clear()
 
     def _wake_in(self, pause_s: float) -> None:
-        """At the latest."""
+        """If nothing happens before."""
         events = asyncio.get_running_loop()
-        if self._alarm is not None:
-            if self._alarm.when() <= events.time() + pause_s:
-                return
-            self._alarm.cancel()
-        self._alarm = events.call_later(pause_s, self._ring)
+        self._wake_at = events.time() + pause_s
+        if self._alarm is None or self._alarm.when() > self._wake_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = events.call_at(self._wake_at, self._ring)
 
     def _ring(self) -> None:
-        self._alarm = None
-        self._wake.set()
+        """An alarm that is not needed any more is left alone: most are set anew long before their time."""
+        events = asyncio.get_running_loop()
+        if events.time() >= self._wake_at:
+            self._alarm = None
+            self._wake.set()
+        else:
+            self._alarm = events.call_at(self._wake_at, self._ring)
 
     def _pause_s(self, now_ms: int) -> float:
         """How long nothing needs to be done if nothing happens."""
