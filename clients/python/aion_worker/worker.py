@@ -51,6 +51,8 @@ class Worker:
             raise ValueError(f"queue {self.queue!r}: 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit")
         if self.max_concurrent < 1:
             raise ValueError(f"max_concurrent is at least 1, got {self.max_concurrent}")
+        if self.session_s <= 0:
+            raise ValueError(f"session_s is more than 0, got {self.session_s}")
         if not self.activities:
             raise ValueError("a worker without activities has nothing to do")
         self._by_name()
