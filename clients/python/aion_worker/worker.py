@@ -13,6 +13,7 @@ from aion_common import limits
 from aion_common.clock import SystemClock
 from aion_common.errors import AionError
 from aion_common.kafka.api import Log
+from aion_common.kafka.assignor import STICKY, STOCK
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
 from aion_common.settings import host_name
@@ -20,6 +21,9 @@ from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.errors import WrongActivity
 from aion_worker.serving import Plan, serve
+
+PROTOCOLS = (STICKY, *STOCK)
+"""Workers in other languages may be in the group."""
 
 QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -72,7 +76,7 @@ class Worker:
     async def serve(self, stop: asyncio.Event, log: Log | None = None) -> None:
         """Work until `stop` is set, then drain. `log`: where tasks come from, instead of the brokers; it is not closed.
         Raises as `run`; what fails later comes as an ExceptionGroup."""
-        own = await connect(self.bootstrap, client_id="aion-worker") if log is None else None
+        own = await connect(self.bootstrap, client_id="aion-worker", protocols=PROTOCOLS) if log is None else None
         plan = Plan(
             topics=Topics(self.prefix),
             queue=self.queue,
