@@ -8,7 +8,6 @@ before their due moment, which must be 0. `due_within_ms`: how far apart the due
 import argparse
 import asyncio
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ from functools import partial
 from shared import DEFAULT, TOPICS, Deployed, deployed, percentiles, tell
 
 from acceptance.packages import packed
+from aion_common.clock import SystemClock
 from aion_common.ids import CommandId, WorkflowId, WorkflowType, workflow_key
 from aion_common.kafka.api import LogRecord, Reader, Sender
 from aion_common.kafka.partitioner import partition_of
@@ -38,6 +38,9 @@ often(Argument) ->
 """
 OF_ONE_RUN_MAX = 1_000
 """Timers that a run may start between two waits."""
+CLOCK = SystemClock()
+"""The services read the same."""
+
 SPREAD_MS = 1_000
 STARTED_AT_ONCE = 20
 """Few, so that a run's timer is recorded soon after its start, from which the run reckons."""
@@ -104,7 +107,9 @@ class Load:
         waiting = list(runs)
         for first in range(0, len(waiting), STARTED_AT_ONCE):
             some = waiting[first : first + STARTED_AT_ONCE]
-            await asyncio.gather(*(self._start(WAKES, one, runs[one]) for one in some))
+            async with asyncio.TaskGroup() as starts:
+                for one in some:
+                    starts.create_task(self._start(WAKES, one, runs[one]))
             await self._histories.until_started(dict.fromkeys(some, 1))
         return await self._told(waiting)
 
@@ -133,7 +138,7 @@ class Load:
         await self._sender.send(TOPICS.commands, partition_of(key, self._system.partitions), [(key, encode(command))])
 
     async def _told(self, runs: Sequence[WorkflowId]) -> dict[str, object]:
-        left_ms = min(min(self._histories.seen[one].due.values()) for one in runs) - now_ms()
+        left_ms = min(min(self._histories.seen[one].due.values()) for one in runs) - CLOCK.now_ms()
         assert left_ms > 0, "timers were due before the last one was started: give more --ahead"
         cpu = self._system.cpu_ms()
         await self._histories.until_ended(runs)
@@ -152,11 +157,6 @@ class Load:
         }
 
 
-def now_ms() -> int:
-    """Of the machine's clock, which is the services' clock as well."""
-    return time.time_ns() // 1_000_000
-
-
 async def measure(timers: int, partitions: int, ahead_ms: int) -> dict[str, object]:
     """All rows."""
     async with deployed(Size(executors=1, gateways=1, catalogs=1, partitions=partitions)) as system:
@@ -165,11 +165,11 @@ async def measure(timers: int, partitions: int, ahead_ms: int) -> dict[str, obje
         sender, reader = await system.log.sender(), await system.history_reader()
         load = Load(system, sender, Histories(reader))
         try:
-            await load.row("warm-up", [now_ms() + ahead_ms] * (timers // 10))
-            first = now_ms() + ahead_ms
+            await load.row("warm-up", [CLOCK.now_ms() + ahead_ms] * (timers // 10))
+            first = CLOCK.now_ms() + ahead_ms
             second = await load.row("second", [first + number * SPREAD_MS // timers for number in range(timers)])
-            instant = await load.row("instant", [now_ms() + ahead_ms] * timers)
-            one_run = await load.row_of_one(min(timers, OF_ONE_RUN_MAX), now_ms() + ahead_ms)
+            instant = await load.row("instant", [CLOCK.now_ms() + ahead_ms] * timers)
+            one_run = await load.row_of_one(min(timers, OF_ONE_RUN_MAX), CLOCK.now_ms() + ahead_ms)
         finally:
             await reader.close()
             await sender.close()
