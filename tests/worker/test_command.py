@@ -105,6 +105,14 @@ def test_a_queue_that_cannot_be_is_refused(folder: Path, aion: CommandLine) -> N
     assert "queue 'No Queue': 1 to 63 of a-z 0-9 _ -" in outcome.err
 
 
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1", "a:b", "a:9092,b"])
+def test_an_address_that_is_none_is_refused(folder: Path, aion: CommandLine, address: str) -> None:
+    (folder / "shop_f.py").write_text(MODULE)
+    outcome = aion("worker", "shop_f", "--bootstrap", address)
+    assert outcome.code == 2
+    assert f"bootstrap {address!r}: expected HOST:PORT[,HOST:PORT]" in outcome.err
+
+
 def test_a_port_that_is_taken_serves_no_metrics(folder: Path, aion: CommandLine) -> None:
     (folder / "shop_e.py").write_text(MODULE)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -122,6 +130,7 @@ def test_kafka_that_does_not_answer_is_said_in_a_line(folder: Path) -> None:
     ended = subprocess.run(program, cwd=folder, env={"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert f"worker_failed: no broker answers at {address}" in ended.stderr
+    assert "Do --bootstrap's brokers run?" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -189,6 +189,16 @@ async def test_the_session_of_a_worker_process_is_the_groups(broker_bootstrap: s
         assert "worker_failed: a session of 3000000 ms is outside of group.min.session.timeout.ms" in worker.log.read_text()
 
 
+async def test_a_queue_that_is_missing_is_named_with_the_command_that_makes_it(
+    broker_bootstrap: str, queue: Queue, tmp_path: Path
+) -> None:
+    async with worker_process(broker_bootstrap, queue, tmp_path / "log", "--queue", "mails") as worker:
+        assert await worker.ended() == 1
+        said = worker.log.read_text()
+    assert f"worker_failed: there is no queue 'mails': topic {queue.prefix}tasks.mails does not exist" in said
+    assert "`aion create-queue mails` makes it" in said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no parent-death signal")
 async def test_a_worker_process_ends_with_its_parent(broker_bootstrap: str, queue: Queue, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PARENT, *worker_command(broker_bootstrap, queue)]

@@ -60,8 +60,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
 
       aion worker shop.payments:charge --bootstrap kafka-1:9092,kafka-2:9092
     """
-    from aion_common.errors import AionError  # noqa: PLC0415 - the client of Kafka is slow to load, as in `verify`
-    from aion_common.logs import configure_logs  # noqa: PLC0415
+    from aion_common.logs import configure_logs  # noqa: PLC0415 - the client of Kafka is slow to load, as in `verify`
     from aion_common.service import end_with_parent  # noqa: PLC0415
     from aion_worker import Worker, WrongActivity  # noqa: PLC0415
 
@@ -83,7 +82,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
     if metrics_port is not None:
         session.output.note(f"metrics at {serve_metrics(metrics_host, metrics_port)}")
     session.output.note(f"executing {', '.join(sorted(one.name for one in activities))} for queue {queue}")
-    _run(made, AionError)
+    _run(made)
 
 
 def serve_metrics(host: str, port: int) -> str:
@@ -136,8 +135,21 @@ def activities_of(named: str) -> "tuple[Activity[..., Any], ...]":
     return activities
 
 
-def _run(worker: "Worker", errors: type[Exception]) -> None:
+def _run(worker: "Worker") -> None:
+    from aion_common.errors import AionError, Unavailable, WrongCluster  # noqa: PLC0415
+    from aion_worker import NoSuchQueue  # noqa: PLC0415
+
     try:
         worker.run()
-    except errors as error:
-        raise failed("worker_failed", str(error)) from error
+    except AionError as error:
+        steps: tuple[str, ...] = ()
+        match error:
+            case NoSuchQueue():
+                steps = (f"`aion create-queue {worker.queue}` makes it, `aion queues` names those that are there.",)
+            case WrongCluster():
+                steps = ("Is --prefix the cluster's? Is --session what its brokers permit?",)
+            case Unavailable():
+                steps = ("Do --bootstrap's brokers run? `aion-server dev` tells the address of its own.",)
+            case _:
+                pass
+        raise failed("worker_failed", str(error), *steps) from error

@@ -16,7 +16,7 @@ from aion_common.kafka.api import Log
 from aion_common.kafka.assignor import STICKY, STOCK
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
-from aion_common.settings import host_name
+from aion_common.settings import checked_bootstrap, host_name
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.errors import WrongActivity
@@ -51,6 +51,10 @@ class Worker:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activities", tuple(self.activities))
+        try:
+            checked_bootstrap(self.bootstrap)
+        except ValueError as error:
+            raise ValueError(f"bootstrap {self.bootstrap!r}: {error}") from error
         if not QUEUE.fullmatch(self.queue):
             raise ValueError(f"queue {self.queue!r}: 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit")
         if self.max_concurrent < 1:
