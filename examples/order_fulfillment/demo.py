@@ -210,7 +210,8 @@ class Demo:
         """`aion worker activities`, as a user would type it in this folder."""
         broker = json.loads((self._folder / "stack.json").read_text())["broker"]["address"]
         command = [str(Path(sys.executable).with_name("aion")), "worker", "activities", "--bootstrap", broker]
-        surroundings = {**environment(), "SHOP_DB": str(self._shop.file), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"AION_PARENT_PID": str(os.getpid()), "SHOP_DB": str(self._shop.file), "PYTHONDONTWRITEBYTECODE": "1"}
+        surroundings = {**environment(), **own}
         with (self._folder / f"{name}.log").open("wb") as log:
             worker = subprocess.Popen(
                 command, cwd=HERE, env=surroundings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

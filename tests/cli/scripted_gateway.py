@@ -58,6 +58,10 @@ class ScriptedGateway:
     def script(self, *answers: Answer) -> None:
         self._script.extend(answers)
 
+    def always(self, answer: Answer) -> None:
+        """From here on each request has this answer."""
+        self.on_request = lambda _request: self.script(answer)
+
     @property
     def calls(self) -> list[str]:
         return [f"{request.method} {request.path}" for request in self.requests]
@@ -68,9 +72,10 @@ class ScriptedGateway:
 
 
 @contextmanager
-def scripted_gateway(*script: Answer) -> Iterator[ScriptedGateway]:
-    """Serves on a free port of 127.0.0.1 until the end of the block, at which the whole script must have been used."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Connection)
+def scripted_gateway(*script: Answer, port: int = 0) -> Iterator[ScriptedGateway]:
+    """Serves on a free port of 127.0.0.1, or on this one, until the end of the block, at which the whole script must have been
+    used."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Connection)
     gateway = ScriptedGateway(f"http://127.0.0.1:{server.server_port}", script)
     server.gateway = gateway  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,11 +1,12 @@
 """The client sends what the API defines, repeats what is safe to repeat with the same key, and raises what was refused."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from aion_client import Client, InvalidCall, JsonText, Problem, Retry, UnexpectedAnswer, Unreachable, VersionPinned
-from aion_common.limits import CLIENT_PAUSE_MAX_MS, CLIENT_RESTART_TRIES_MAX, CLIENT_TRIES_MAX, CLIENT_WAIT_TRIES_MAX
+from aion_common.limits import CLIENT_PAUSE_MAX_MS
 from cli.scripted_gateway import DROP, Answer, ScriptedGateway, problem, scripted_gateway
 
 STARTED = {"workflow_id": "o-1", "run_id": "a" * 32, "version": "b" * 64, "status": "running"}
@@ -132,11 +133,24 @@ def test_each_call_has_a_key_of_its_own_unless_one_is_given(gateway: ScriptedGat
     assert keys[2].encode("latin-1").decode() == "mine-ü"
 
 
-def test_tries_are_bounded_and_pauses_double(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
-    gateway.script(*[problem("unavailable", 503)] * CLIENT_TRIES_MAX)
+def test_tries_have_a_deadline_and_pauses_double(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
+    gateway.always(problem("unavailable", 503))
     with pytest.raises(Problem, match="unavailable"):
         client.start("order")
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6]
+    assert pauses[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    assert 28 < sum(pauses) <= 30
+
+
+def test_a_client_chooses_how_long_it_repeats(gateway: ScriptedGateway) -> None:
+    pauses: list[float] = []
+    gateway.always(problem("unavailable", 503))
+    for retry_s, least in ((0, 0), (2, 1), (100, 90)):
+        pauses.clear()
+        with Client(gateway.url, retry_s=retry_s, pause=pauses.append) as client, pytest.raises(Problem, match="unavailable"):
+            client.versions()
+        assert least <= sum(pauses) <= retry_s
+    with pytest.raises(InvalidCall, match="retry_s is 0 or more seconds, got -1"):
+        Client(gateway.url, retry_s=-1)
 
 
 def test_a_pause_asked_for_is_kept_within_the_limit(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
@@ -154,7 +168,7 @@ def test_a_server_that_shuts_down_is_waited_for_until_another_has_its_place(
     gateway: ScriptedGateway, client: Client, pauses: list[float]
 ) -> None:
     going = Answer(status=503, body=problem("shutting_down", 503).body, headers={"Retry-After": "1"})
-    gateway.script(going, going, *[Answer(status=DROP)] * (CLIENT_RESTART_TRIES_MAX - 3), Answer(status=201, body=STARTED))
+    gateway.script(going, going, *[Answer(status=DROP)] * 8, Answer(status=201, body=STARTED))
     assert client.start("order")["workflow_id"] == "o-1"
     assert len({request.key for request in gateway.requests}) == 1
     assert pauses[:2] == [1.0, 1.0]
@@ -162,7 +176,7 @@ def test_a_server_that_shuts_down_is_waited_for_until_another_has_its_place(
 
 
 def test_a_server_that_goes_on_draining_is_given_up(gateway: ScriptedGateway, client: Client) -> None:
-    gateway.script(*[problem("shutting_down", 503)] * CLIENT_RESTART_TRIES_MAX)
+    gateway.always(problem("shutting_down", 503))
     with pytest.raises(Problem, match="shutting_down"):
         client.start("order")
 
@@ -238,7 +252,29 @@ def test_a_server_that_is_gone_is_unreachable_and_named(pauses: list[float]) -> 
         client.signal("o-1", "release", idempotency_key="k-1")
     assert error.value.url == url
     assert error.value.idempotency_key == "k-1"
-    assert len(told) == len(pauses) == CLIENT_TRIES_MAX - 1
+    assert len(told) == len(pauses)
+    assert 28 < sum(pauses) <= 30 <= error.value.tried_s
+    assert told[0].left_s == 30
+    assert str(error.value).startswith(f"no answer from {url} in 30.")
+
+
+def test_a_port_that_is_closed_and_opens_later_is_found() -> None:
+    with scripted_gateway() as before:
+        port = int(before.url.rpartition(":")[2])
+    with ExitStack() as closing:
+        opened: list[ScriptedGateway] = []
+        refused: list[str] = []
+
+        def open_late(retry: Retry) -> None:
+            refused.append(retry.reason)
+            if len(refused) == 4:
+                opened.append(closing.enter_context(scripted_gateway(Answer(status=201, body=STARTED), port=port)))
+
+        with Client(before.url, on_retry=open_late) as client:
+            assert client.start("order", idempotency_key="k")["workflow_id"] == "o-1"
+        assert [request.key for request in opened[0].requests] == ["k"]
+    assert len(refused) == 4
+    assert all("Connection refused" in reason for reason in refused)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +301,7 @@ def test_waiting_outlives_a_restart_and_ends_with_the_run(gateway: ScriptedGatew
     open_answer = Answer(status=202, body={"status": "running"})
     gateway.script(
         open_answer,
-        *[Answer(status=DROP)] * (CLIENT_TRIES_MAX + 3),
+        *[Answer(status=DROP)] * 30,
         open_answer,
         Answer(body={"status": "completed", "result": 7}),
     )
@@ -275,10 +311,11 @@ def test_waiting_outlives_a_restart_and_ends_with_the_run(gateway: ScriptedGatew
     assert set(gateway.calls) == {"GET /v1/workflows/o-1/result?namespace=shop&wait_ms=60000"}
 
 
-def test_waiting_gives_up_when_nothing_answers_for_long(gateway: ScriptedGateway, client: Client) -> None:
-    gateway.script(*[problem("unavailable", 503)] * CLIENT_WAIT_TRIES_MAX)
+def test_waiting_gives_up_when_nothing_answers_for_long(gateway: ScriptedGateway, client: Client, pauses: list[float]) -> None:
+    gateway.always(problem("unavailable", 503))
     with pytest.raises(Problem, match="unavailable"):
         client.wait("o-1")
+    assert 590 < sum(pauses) <= 600
 
 
 def test_readiness_is_an_answer_not_an_error(gateway: ScriptedGateway, client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from aion_cli.app import app
-from aion_common.limits import CLIENT_TRIES_MAX
 from cli.command_line import CommandLine, command_line
 from cli.scripted_gateway import DROP, Answer, Request, ScriptedGateway, problem, scripted_gateway
 
@@ -382,12 +382,12 @@ def test_a_repeat_has_the_same_key_and_is_told_once(gateway: ScriptedGateway, ai
     gateway.script(*[problem("shutting_down", 503)] * 3, Answer(status=202, body=SIGNALLED))
     outcome = aion("signal", "o-1", "release")
     assert outcome.code == 0
-    assert outcome.err == "shutting_down: detail of shutting_down; trying again\n"
+    assert outcome.err == "shutting_down: detail of shutting_down; trying again for up to 30 s\n"
     assert len({request.key for request in gateway.requests}) == 1
 
 
 def test_an_unclear_outcome_names_the_key_that_makes_a_repeat_safe(gateway: ScriptedGateway, aion: CommandLine) -> None:
-    gateway.script(*[problem("unavailable", 503, idempotency_key="k-9")] * CLIENT_TRIES_MAX)
+    gateway.always(problem("unavailable", 503, idempotency_key="k-9"))
     outcome = aion("start", "order")
     assert outcome.code == 1
     assert "--idempotency-key k-9" in outcome.err
@@ -398,7 +398,9 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(capsys: pytest.Capt
         url = gateway.url
     outcome = command_line(capsys, url=url)("versions")
     assert outcome.code == 1
-    assert f"unreachable: no answer from {url}" in outcome.err
+    assert outcome.err.startswith(f"no answer from {url}: ")
+    assert "Connection refused; trying again for up to 30 s\n" in outcome.err
+    assert re.search(f"unreachable: no answer from {url} in 30.[0-9] s: ", outcome.err)
     assert "`aion-server dev` starts one on this machine" in outcome.err
     assert "AION_URL" in outcome.err
 

@@ -1,11 +1,17 @@
 """Take-over between members of a group that die, hang and come back, each a process of its own."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from aion_common.errors import Unavailable, WrongCluster
 from aion_common.kafka.api import Log
+from aion_common.kafka.assignor import STICKY, STOCK
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics, wanted
 from aion_server.broker import Broker
@@ -83,6 +89,53 @@ async def test_a_member_that_hung_learns_that_its_place_is_lost(broker_bootstrap
 async def test_a_session_time_out_that_the_cluster_does_not_permit_is_refused(kafka_log: Log, topics: Topics) -> None:
     with pytest.raises(WrongCluster, match=r"group\.min\.session\.timeout\.ms"):
         await kafka_log.membership("executors", topics.commands, "a", 20, lambda _: None)
+
+
+@pytest.mark.parametrize("assignor", [RangePartitionAssignor, RoundRobinPartitionAssignor])
+async def test_a_member_that_offers_stock_protocols_shares_a_group_with_a_stock_consumer(
+    broker_bootstrap: str, topics: Topics, assignor: type
+) -> None:
+    group = f"{topics.prefix}workers"
+    told: list[frozenset[int]] = []
+    log = await connect(broker_bootstrap, protocols=(STICKY, *STOCK))
+    ours = await log.membership(group, topics.commands, "ours", SESSION_MS, told.append)
+    async with stock_consumer(broker_bootstrap, group, topics.commands, assignor) as stock:
+        await eventually(lambda: stock() and told[-1] and stock() | told[-1] == ALL)
+    await eventually(lambda: told[-1] == ALL)
+    async with stock_consumer(broker_bootstrap, group, topics.commands, assignor) as stock:
+        await eventually(lambda: stock() and told[-1] and stock() | told[-1] == ALL)
+        await ours.close()
+        await eventually(lambda: stock() == ALL)
+        again = await log.membership(group, topics.commands, "ours", SESSION_MS, told.append)
+        await eventually(lambda: stock() and told[-1] and stock() | told[-1] == ALL)
+        await again.close()
+    await log.close()
+
+
+async def test_a_group_that_divides_by_another_protocol_is_named(broker_bootstrap: str, kafka_log: Log, topics: Topics) -> None:
+    group = f"{topics.prefix}workers"
+    async with stock_consumer(broker_bootstrap, group, topics.commands, RangePartitionAssignor) as stock:
+        await eventually(lambda: stock() == ALL)
+        with pytest.raises(Unavailable, match=f"group {group} has members that divide .* none of the protocols aion-sticky"):
+            await kafka_log.membership(group, topics.commands, "a", SESSION_MS, lambda _: None)
+
+
+@asynccontextmanager
+async def stock_consumer(bootstrap: str, group: str, topic: str, assignor: type) -> AsyncIterator[Callable[[], frozenset[int]]]:
+    """A consumer of aiokafka in the group; what it holds."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        partition_assignment_strategy=(assignor,),
+        session_timeout_ms=SESSION_MS * 6,
+        heartbeat_interval_ms=200,
+    )
+    await consumer.start()
+    try:
+        yield lambda: frozenset(place.partition for place in consumer.assignment())
+    finally:
+        await consumer.stop()
 
 
 async def test_a_member_counts_its_place_as_lost_while_no_broker_answers(tmp_path: Path) -> None:

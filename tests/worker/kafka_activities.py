@@ -14,6 +14,12 @@ async def double(value: int) -> int:
 
 
 @activity
+async def greet(given: dict[str, str]) -> dict[str, str]:
+    """As the worker in Node does."""
+    return {"greeting": f"Hello, {given['name']}!"}
+
+
+@activity
 async def ask(port: int, name: str) -> str:
     """Ends with what it is answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

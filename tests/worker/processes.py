@@ -102,10 +102,14 @@ class WorkerProcess:
 @asynccontextmanager
 async def worker_process(bootstrap: str, queue: Queue, log: Path, *options: str) -> AsyncIterator[WorkerProcess]:
     """`aion worker` on this queue, killed at the end."""
-    program = [sys.executable, "-c", "from aion_cli.app import main; main()", "worker", ACTIVITIES]
-    arguments = ["--bootstrap", bootstrap, "--queue", QUEUE, "--prefix", queue.prefix, *options]
-    async with running([*program, *arguments], log) as worker:
+    async with running(worker_command(bootstrap, queue, *options), log) as worker:
         yield worker
+
+
+def worker_command(bootstrap: str, queue: Queue, *options: str) -> list[str]:
+    """`aion worker` on this queue."""
+    program = [sys.executable, "-c", "from aion_cli.app import main; main()", "worker", ACTIVITIES]
+    return [*program, "--bootstrap", bootstrap, "--queue", QUEUE, "--prefix", queue.prefix, *options]
 
 
 @asynccontextmanager

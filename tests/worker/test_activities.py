@@ -73,6 +73,12 @@ async def test_bad_input_is_final_and_names_the_field(given: object, message: st
     assert failed.details[0]["field"] == message.partition(":")[0]
 
 
+async def test_an_object_for_a_single_parameter_says_that_it_takes_the_whole_input() -> None:
+    failed = (await call(count, {"order": order()})).failed
+    assert failed is not None
+    assert failed.message.endswith("; the one parameter order takes the whole input, not its member 'order'")
+
+
 @pytest.mark.parametrize(
     ("given", "field"), [({"b": 1}, "a"), ({"a": 1, "c": 2}, "c"), ({"a": "x"}, "a"), ([1, 2], "input"), (None, "input")]
 )

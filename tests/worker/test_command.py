@@ -1,5 +1,6 @@
 """`aion worker` up to where Kafka begins: which activities it finds, and what it says when it cannot."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,23 @@ def test_a_queue_that_cannot_be_is_refused(folder: Path, aion: CommandLine) -> N
     assert "queue 'No Queue': 1 to 63 of a-z 0-9 _ -" in outcome.err
 
 
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1", "a:b", "a:9092,b"])
+def test_an_address_that_is_none_is_refused(folder: Path, aion: CommandLine, address: str) -> None:
+    (folder / "shop_f.py").write_text(MODULE)
+    outcome = aion("worker", "shop_f", "--bootstrap", address)
+    assert outcome.code == 2
+    assert f"bootstrap {address!r}: expected HOST:PORT[,HOST:PORT]" in outcome.err
+
+
+def test_a_port_that_is_taken_serves_no_metrics(folder: Path, aion: CommandLine) -> None:
+    (folder / "shop_e.py").write_text(MODULE)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = aion("worker", "shop_e", "--metrics-port", str(port))
+    assert outcome.code == 2
+    assert f"metrics cannot be served at 127.0.0.1:{port}: Address already in use" in outcome.err
+
+
 def test_kafka_that_does_not_answer_is_said_in_a_line(folder: Path) -> None:
     (folder / "shop_d.py").write_text(MODULE)
     address = f"127.0.0.1:{free_port()}"
@@ -112,11 +130,22 @@ def test_kafka_that_does_not_answer_is_said_in_a_line(folder: Path) -> None:
     ended = subprocess.run(program, cwd=folder, env={"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert f"worker_failed: no broker answers at {address}" in ended.stderr
+    assert "Do --bootstrap's brokers run?" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_help_names_the_options_and_gives_examples(aion: CommandLine) -> None:
     outcome = aion("worker", "--help")
     assert outcome.code == 0
-    for word in ("MODULE", "--queue", "--bootstrap", "--max-concurrent", "--prefix", "--grace", "aion worker activities"):
+    options = (
+        "--queue",
+        "--bootstrap",
+        "--max-concurrent",
+        "--prefix",
+        "--grace",
+        "--session",
+        "--metrics-port",
+        "--metrics-host",
+    )
+    for word in ("MODULE", *options, "AION_PARENT_PID", "aion worker activities"):
         assert word in outcome.out

@@ -1,8 +1,14 @@
 """Workers on real brokers: what becomes of tasks when workers die, stop and share, and when the broker goes away."""
 
+import os
+import re
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
+import pytest
 import pytest_asyncio
 
 from aion_common.kafka.api import Log
@@ -11,10 +17,18 @@ from aion_common.records.common import json_payload
 from aion_common.records.tasks import TaskCancelled, TaskHeartbeat, TaskStarted
 from aion_server.broker import Broker
 from aion_worker import Worker
+from server.scripted import wait_for_end
 from support import eventually
 from worker import kafka_activities
-from worker.processes import Answers, answering, worker_process
+from worker.processes import Answers, answering, running, worker_command, worker_process
 from worker.queue import QUEUE, Queue, at_work, queue_on
+
+PARENT = """
+import os, subprocess, sys
+worker = subprocess.Popen(sys.argv[1:], env={**os.environ, "AION_PARENT_PID": str(os.getpid())})
+print(worker.pid, flush=True)
+worker.wait()
+"""
 
 
 @pytest_asyncio.fixture
@@ -149,6 +163,54 @@ async def test_cancellation_and_heartbeats_of_both_kinds_of_functions(queue: Que
     assert quiet[0] == telling[0] == TaskStarted()
     assert set(quiet[1:-1]) == {TaskHeartbeat(details=None)}
     assert TaskHeartbeat(details=json_payload(b'"thread"')) in telling
+
+
+async def test_a_worker_process_serves_its_metrics_where_it_says(broker_bootstrap: str, queue: Queue, tmp_path: Path) -> None:
+    async with worker_process(broker_bootstrap, queue, tmp_path / "log", "--metrics-port", "0") as worker:
+        await worker.ready()
+        tasks = [queue.task("double", n) for n in range(3)]
+        await queue.put(*tasks)
+        assert await queue.results(*tasks) == [0, 2, 4]
+        address = re.search(r"metrics at (http://127\.0\.0\.1:\d+/metrics)", worker.log.read_text())
+        assert address is not None, worker.log.read_text()
+        async with httpx.AsyncClient(trust_env=False) as http:
+
+            async def counted() -> bool:
+                answer = await http.get(address[1])
+                assert answer.headers["content-type"].startswith("text/plain; version=")
+                return 'aion_worker_tasks_total{activity_type="double",outcome="completed"} 3.0\n' in answer.text
+
+            await eventually(counted)
+
+
+async def test_the_session_of_a_worker_process_is_the_groups(broker_bootstrap: str, queue: Queue, tmp_path: Path) -> None:
+    async with worker_process(broker_bootstrap, queue, tmp_path / "log", "--session", "3000") as worker:
+        assert await worker.ended() == 1
+        assert "worker_failed: a session of 3000000 ms is outside of group.min.session.timeout.ms" in worker.log.read_text()
+
+
+async def test_a_queue_that_is_missing_is_named_with_the_command_that_makes_it(
+    broker_bootstrap: str, queue: Queue, tmp_path: Path
+) -> None:
+    async with worker_process(broker_bootstrap, queue, tmp_path / "log", "--queue", "mails") as worker:
+        assert await worker.ended() == 1
+        said = worker.log.read_text()
+    assert f"worker_failed: there is no queue 'mails': topic {queue.prefix}tasks.mails does not exist" in said
+    assert "`aion create-queue mails` makes it" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no parent-death signal")
+async def test_a_worker_process_ends_with_its_parent(broker_bootstrap: str, queue: Queue, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, *worker_command(broker_bootstrap, queue)]
+    async with running(command, tmp_path / "log") as parent:
+        await parent.ready()
+        worker = int(parent.log.read_text().splitlines()[0])
+        await parent.kill()
+        try:
+            assert wait_for_end(worker)
+        except AssertionError:
+            os.kill(worker, signal.SIGKILL)
+            raise
 
 
 async def test_a_worker_outlives_its_broker_and_reports_what_ended_meanwhile(

@@ -11,8 +11,8 @@ from aion_common.kafka.api import Log
 from aion_common.records.common import json_payload
 from aion_common.records.tasks import TaskCancelled, TaskHeartbeat, TaskStarted
 from support import eventually
-from worker.processes import WorkerProcess, running
-from worker.queue import QUEUE, Queue, failure_of, queue_on
+from worker.processes import WorkerProcess, running, worker_process
+from worker.queue import QUEUE, TASK_PARTITIONS, Queue, failure_of, queue_on
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "plain_worker" / "worker.js"
 
@@ -90,3 +90,43 @@ async def test_tasks_of_a_killed_worker_in_node_are_executed_again_by_another(
         await queue.cancel(endless)
         assert await queue.ends(endless) == [TaskCancelled()]
     assert len(await queue.bodies(done)) == 1
+
+
+async def greeted_by(queue: Queue) -> set[str]:
+    """The workers that greet, one task in each partition."""
+    tasks = [queue.task("greet", {"name": "Ada"}) for _ in range(TASK_PARTITIONS)]
+    for partition, task in enumerate(tasks):
+        await queue.put(task, partition=partition)
+    assert await queue.results(*tasks) == [{"greeting": "Hello, Ada!"}] * len(tasks)
+    runs = {task.run_id for task in tasks}
+    return {report.worker for report in await queue.reports() if report.run_id in runs}
+
+
+async def test_workers_in_node_and_in_python_share_a_queue_whoever_came_first(
+    broker_bootstrap: str, queue: Queue, tmp_path: Path
+) -> None:
+    async def is_shared() -> bool:
+        return len(await greeted_by(queue)) == 2
+
+    async with plain_worker(broker_bootstrap, queue, tmp_path / "node") as in_node:
+        assert len(await greeted_by(queue)) == 1
+        async with worker_process(broker_bootstrap, queue, tmp_path / "python") as in_python:
+            await eventually(is_shared)
+            in_node.terminate()
+            assert await in_node.ended() == 0
+            by_python = await greeted_by(queue)
+            assert len(by_python) == 1
+            async with plain_worker(broker_bootstrap, queue, tmp_path / "node 2"):
+                await eventually(is_shared)
+                await in_python.kill()
+                assert by_python.isdisjoint(await greeted_by(queue))
+                async with (
+                    worker_process(broker_bootstrap, queue, tmp_path / "python 2") as one,
+                    worker_process(broker_bootstrap, queue, tmp_path / "python 3") as other,
+                ):
+                    # One of the three gets nothing, and their leader, in Node, does not even say so.
+                    await eventually(lambda: all("worker ready" in worker.log.read_text() for worker in (one, other)))
+                    await eventually(is_shared)
+                    for worker in (one, other):
+                        worker.terminate()
+                        assert await worker.ended() == 0

@@ -124,9 +124,12 @@ async def test_failures_are_reported_as_the_activity_meant_them(queue: Queue) ->
         raise RetryableError("busy", "later", {"after": 3})
 
     task, bad, unknown = queue.task("fail"), queue.task("double", "two"), queue.task("triple", 1)
-    async with at_work(worker_of(queue, double, fail), queue.log):
-        await queue.put(task, bad, unknown)
-        failed, bad_input, no_such = await queue.ends(task, bad, unknown)
+    with capture_logs() as logs:
+        async with at_work(worker_of(queue, double, fail), queue.log):
+            await queue.put(task, bad, unknown)
+            failed, bad_input, no_such = await queue.ends(task, bad, unknown)
+    told = {(line["activity_type"], line["kind"]) for line in logs if line["event"] == "activity failed"}
+    assert told == {("fail", "busy"), ("double", "bad_input"), ("triple", "unknown_activity")}
     assert failure_of(failed) == ("busy", "later", True)
     assert details_of(failed) == {"after": 3}
     assert failure_of(bad_input)[::2] == ("bad_input", False)

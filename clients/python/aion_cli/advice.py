@@ -61,8 +61,8 @@ def _unreachable(error: Unreachable) -> Trouble:
         steps.append(
             f"Whether the call took effect is unknown; repeating it with {_key_option(error.idempotency_key)} is safe."
         )
-    fields = {"url": error.url, "idempotency_key": error.idempotency_key}
-    return Trouble(code="unreachable", what=f"no answer from {error.url}: {error.reason}", next_steps=steps, fields=fields)
+    fields = {"url": error.url, "tried_s": round(error.tried_s, 1), "idempotency_key": error.idempotency_key}
+    return Trouble(code="unreachable", what=str(error), next_steps=steps, fields=fields)
 
 
 def _next_steps(problem: Problem) -> Sequence[str]:

@@ -51,7 +51,7 @@ class Session:
         def tell_once(retry: Retry) -> None:
             if retry.reason not in told:
                 told.add(retry.reason)
-                self.output.note(f"{retry.reason}; trying again")
+                self.output.note(f"{retry.reason}; trying again for up to {retry.left_s:.0f} s")
 
         return Client(self.url, namespace=self.namespace, on_retry=tell_once, pause=self.pause)
 

@@ -6,11 +6,14 @@ import typer
 
 from aion_cli.outcome import failed, misused
 from aion_cli.session import Session
+from aion_common.limits import GROUP_SESSION_MS
 
 if TYPE_CHECKING:
     from aion_worker import Activity, Worker
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
+METRICS = "Metrics"
+PORT_MAX = 65_535
 
 
 def worker(  # noqa: PLR0913 - one parameter for each option of the command line
@@ -26,6 +29,19 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
     grace: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long activities may take to end when the worker is stopped.")
     ] = 30,
+    session_s: Annotated[
+        float,
+        typer.Option("--session", min=0.1, metavar="SECONDS", help="Silent for so long, a worker loses its tasks to others."),
+    ] = GROUP_SESSION_MS / 1000,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=PORT_MAX, rich_help_panel=METRICS, help="Serve GET /metrics here, for Prometheus; 0: any free port."
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(rich_help_panel=METRICS, help="The address to serve them on. Whoever reaches it reads them.")
+    ] = "127.0.0.1",
 ) -> None:
     """Execute activities written in Python.
 
@@ -33,6 +49,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
     it is executed. OBJECT names one of them, or a list of them.
 
     SIGTERM or Ctrl-C: no further task is begun, those that run may end, then the program does; a second one ends it at once.
+    It is killed when the process that AION_PARENT_PID names, its parent, is gone (Linux only).
     Logs are JSON lines on stderr. The gateway is not needed: --url and --namespace mean nothing here.
 
     Examples:
@@ -43,18 +60,40 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
 
       aion worker shop.payments:charge --bootstrap kafka-1:9092,kafka-2:9092
     """
-    from aion_common.errors import AionError  # noqa: PLC0415 - the client of Kafka is slow to load, as in `verify`
-    from aion_common.logs import configure_logs  # noqa: PLC0415
+    from aion_common.logs import configure_logs  # noqa: PLC0415 - the client of Kafka is slow to load, as in `verify`
+    from aion_common.service import end_with_parent  # noqa: PLC0415
     from aion_worker import Worker, WrongActivity  # noqa: PLC0415
 
+    end_with_parent()
     activities = activities_of(module)
     try:
-        made = Worker(bootstrap, queue, activities=activities, max_concurrent=max_concurrent, prefix=prefix, grace_s=grace)
+        made = Worker(
+            bootstrap,
+            queue,
+            activities=activities,
+            max_concurrent=max_concurrent,
+            prefix=prefix,
+            grace_s=grace,
+            session_s=session_s,
+        )
     except (ValueError, WrongActivity) as error:
         raise misused(str(error)) from error
     configure_logs("info", service="worker")
+    if metrics_port is not None:
+        session.output.note(f"metrics at {serve_metrics(metrics_host, metrics_port)}")
     session.output.note(f"executing {', '.join(sorted(one.name for one in activities))} for queue {queue}")
-    _run(made, AionError)
+    _run(made)
+
+
+def serve_metrics(host: str, port: int) -> str:
+    """Serve the process's metrics in a thread of their own until it ends; their address. Raises Misused if that cannot be."""
+    from prometheus_client import start_http_server  # noqa: PLC0415
+
+    try:
+        server, _ = start_http_server(port, addr=host)
+    except OSError as error:
+        raise misused(f"metrics cannot be served at {host}:{port}: {error.strerror or error}", "choose another port") from error
+    return f"http://{host}:{server.server_port}/metrics"
 
 
 def activities_of(named: str) -> "tuple[Activity[..., Any], ...]":
@@ -96,8 +135,21 @@ def activities_of(named: str) -> "tuple[Activity[..., Any], ...]":
     return activities
 
 
-def _run(worker: "Worker", errors: type[Exception]) -> None:
+def _run(worker: "Worker") -> None:
+    from aion_common.errors import AionError, Unavailable, WrongCluster  # noqa: PLC0415
+    from aion_worker import NoSuchQueue  # noqa: PLC0415
+
     try:
         worker.run()
-    except errors as error:
-        raise failed("worker_failed", str(error)) from error
+    except AionError as error:
+        steps: tuple[str, ...] = ()
+        match error:
+            case NoSuchQueue():
+                steps = (f"`aion create-queue {worker.queue}` makes it, `aion queues` names those that are there.",)
+            case WrongCluster():
+                steps = ("Is --prefix the cluster's? Is --session what its brokers permit?",)
+            case Unavailable():
+                steps = ("Do --bootstrap's brokers run? `aion-server dev` tells the address of its own.",)
+            case _:
+                pass
+        raise failed("worker_failed", str(error), *steps) from error

@@ -40,8 +40,8 @@ from aion_client.json_text import JsonText, render
 from aion_client.problem import InvalidCall, Problem, UnexpectedAnswer
 from aion_common.limits import (
     CLIENT_ANSWER_MARGIN_MS,
-    CLIENT_TRIES_MAX,
-    CLIENT_WAIT_TRIES_MAX,
+    CLIENT_RETRY_MS,
+    CLIENT_WAIT_RETRY_MS,
     NAME_BYTES_MAX,
     QUERY_MS_MAX,
     REPLY_WAIT_MS,
@@ -68,6 +68,9 @@ class _Queues(TypedDict):
 class Client:
     """A connection to a gateway, for one namespace. Close it, or use it in a `with`. Not for several threads at once.
 
+    A call without an answer, or with one that another try may better, is repeated until `retry_s` after its first failure: so
+    it outlives the restart of a gateway.
+
     Every method raises Problem when refused, Unreachable without an answer, UnexpectedAnswer when the answer is not Aion's,
     InvalidCall when the arguments cannot be sent.
     Calls that change something take an `idempotency_key` (made up when None): repeats with the same key, also by another
@@ -79,14 +82,18 @@ class Client:
         url: str = DEFAULT_URL,
         *,
         namespace: str = DEFAULT_NAMESPACE,
+        retry_s: float = CLIENT_RETRY_MS / 1_000,
         on_retry: Callable[[Retry], None] | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`on_retry` is told before a call is repeated. Raises InvalidCall when `url` is no HTTP address."""
+        """`retry_s` 0: nothing is repeated. `on_retry` is told before a call is. Raises InvalidCall when `url` is no HTTP
+        address, and for a negative `retry_s`."""
         address = _address(url)
+        if not retry_s >= 0:
+            raise InvalidCall(f"retry_s is 0 or more seconds, got {retry_s}")
         self.url = url
         self.namespace = namespace
-        self._patience = Patience(pause=pause, on_retry=on_retry)
+        self._patience = Patience(retry_s=retry_s, pause=pause, on_retry=on_retry)
         proxied = address.host not in _LOOPBACK
         self._connection = httpx.Client(base_url=address, trust_env=proxied, headers={"Accept": "application/json"})
 
@@ -233,12 +240,14 @@ class Client:
 
     def result(self, workflow_id: str, *, run_id: str | None = None, wait_ms: int = 0) -> Result:
         """How a run ended; if it is open, waits for its end so long (at most `limits.WAIT_MS_MAX`) and then says its status."""
-        return self._result(workflow_id, run_id, wait_ms, CLIENT_TRIES_MAX)
+        return self._result(workflow_id, run_id, wait_ms)
 
     def wait(self, workflow_id: str, *, run_id: str | None = None, on_open: Callable[[Result], None] | None = None) -> Result:
-        """How a run ended, waiting as long as it takes. Outlives restarts of the server; `on_open` is told while it is open."""
+        """How a run ended, waiting as long as it takes. `on_open` is told while it is open. Outlives
+        restarts of the server: only after ten minutes without any answer, or `retry_s` if that is longer, it gives up."""
+        retry_s = max(self._patience.retry_s, CLIENT_WAIT_RETRY_MS / 1_000)
         while True:
-            result = self._result(workflow_id, run_id, WAIT_MS_MAX, CLIENT_WAIT_TRIES_MAX)
+            result = self._result(workflow_id, run_id, WAIT_MS_MAX, retry_s)
             if result["status"] not in OPEN_STATUSES:
                 return result
             if on_open is not None:
@@ -246,7 +255,7 @@ class Client:
 
     def ready(self) -> Readiness:
         """Whether a start would work now. Raises Unreachable when nothing answers at all."""
-        call = Call(method="GET", path="readyz", answer_ms=CLIENT_ANSWER_MARGIN_MS, tries_max=1)
+        call = Call(method="GET", path="readyz", answer_ms=CLIENT_ANSWER_MARGIN_MS, retry_s=0)
         try:
             perform(self._connection, call, self._patience)
         except Problem as problem:
@@ -256,13 +265,13 @@ class Client:
             return {"ready": False, "reasons": reasons if isinstance(reasons, list) else [problem.detail]}
         return {"ready": True, "reasons": []}
 
-    def _result(self, workflow_id: str, run_id: str | None, wait_ms: int, tries_max: int) -> Result:
+    def _result(self, workflow_id: str, run_id: str | None, wait_ms: int, retry_s: float | None = None) -> Result:
         call = Call(
             method="GET",
             path=f"{_workflow(workflow_id)}/result",
             query=self._query(run_id=run_id, wait_ms=wait_ms),
             answer_ms=wait_ms + REPLY_WAIT_MS + CLIENT_ANSWER_MARGIN_MS,
-            tries_max=tries_max,
+            retry_s=retry_s,
         )
         return self._answer(Result, call)
 

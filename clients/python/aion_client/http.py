@@ -1,10 +1,11 @@
 """One call over HTTP: sent, repeated with the same idempotency key while that is safe and may help, and its answer read.
 
-Repeated are calls that got no answer and those answered `unavailable`, `shutting_down` or `overloaded`: a bounded number of
-times, with pauses that double (or as long as the server asks for); more often once a server said that it is shutting down, for
-then another one is about to take its place. The key makes a repeat of a call that took effect harmless.
+Repeated are calls that got no answer and those answered `unavailable`, `shutting_down` or `overloaded`, with pauses that double
+(or as long as the server asks for), until a deadline that begins with the first failure: so a call that waited long for its
+answer is repeated as well. The key makes a repeat of a call that took effect harmless.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,8 +17,6 @@ from aion_common.limits import (
     CLIENT_CONNECT_MS,
     CLIENT_PAUSE_MAX_MS,
     CLIENT_PAUSE_MIN_MS,
-    CLIENT_RESTART_TRIES_MAX,
-    CLIENT_TRIES_MAX,
 )
 
 _REPEATED_CODES = frozenset({"unavailable", "shutting_down", "overloaded"})
@@ -26,7 +25,8 @@ _RFC_MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """`content`: gives the body anew for every try. `answer_ms`: how long the server may take."""
+    """`content`: gives the body anew for every try. `answer_ms`: how long the server may take. `retry_s`: for how long it is
+    repeated after its first failure; None: as long as the client's calls are."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Call:
     query: Mapping[str, str | int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: Callable[[], bytes | Iterable[bytes]] | None = None
-    tries_max: int = CLIENT_TRIES_MAX
+    retry_s: float | None = None
 
     @property
     def idempotency_key(self) -> str | None:
@@ -44,16 +44,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """A call that is about to be repeated, told to whoever wants to show it. `reason` is a sentence."""
+    """A call that is about to be repeated, told to whoever wants to show it. `reason` is a sentence. `left_s`: for how long it
+    will be repeated, this pause included."""
 
     reason: str
     pause_ms: int
+    left_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How a client waits between tries: `pause` takes seconds, `on_retry` is told before each one."""
+    """How a client waits between tries: `pause` takes seconds, `on_retry` is told before each one. `retry_s`: see `Call`."""
 
+    retry_s: float
     pause: Callable[[float], None]
     on_retry: Callable[[Retry], None] | None
 
@@ -68,24 +71,30 @@ def perform(connection: httpx.Client, call: Call, patience: Patience) -> Mapping
 
 def perform_any(connection: httpx.Client, call: Call, patience: Patience) -> object:
     """The JSON value of a 2xx answer, whatever it is. Raises Problem, Unreachable, UnexpectedAnswer."""
-    tries_max, number = call.tries_max, 1
+    retry_s = patience.retry_s if call.retry_s is None else call.retry_s
+    number, spent_s = 1, 0.0
     while True:
+        began_s = time.monotonic()
+        failure: Unreachable | Problem
         try:
             return _attempt(connection, call)
         except Unreachable as error:
-            if number >= tries_max:
-                raise
-            retry = Retry(reason=str(error), pause_ms=_pause_ms(number))
+            failure, pause_ms = error, _pause_ms(number)
         except _Refused as refused:
-            if refused.problem.code == "shutting_down" and call.tries_max > 1:
-                tries_max = max(tries_max, CLIENT_RESTART_TRIES_MAX)
-            if number >= tries_max or refused.problem.code not in _REPEATED_CODES:
+            if refused.problem.code not in _REPEATED_CODES:
                 raise refused.problem from None
+            failure = refused.problem
             pause_ms = _pause_ms(number) if refused.retry_after_ms is None else refused.retry_after_ms
-            retry = Retry(reason=str(refused.problem), pause_ms=min(pause_ms, CLIENT_PAUSE_MAX_MS))
+        if number > 1:
+            spent_s += time.monotonic() - began_s
+        left_s = retry_s - spent_s
+        if left_s <= 0:
+            raise failure.after(spent_s) if isinstance(failure, Unreachable) else failure
+        pause_s = min(pause_ms / 1_000, CLIENT_PAUSE_MAX_MS / 1_000, left_s)
         if patience.on_retry is not None:
-            patience.on_retry(retry)
-        patience.pause(retry.pause_ms / 1_000)
+            patience.on_retry(Retry(reason=str(failure), pause_ms=round(pause_s * 1_000), left_s=left_s))
+        patience.pause(pause_s)
+        spent_s += pause_s
         number += 1
 
 

@@ -2,7 +2,7 @@
 an argument that no call can carry."""
 
 from collections.abc import Mapping
-from typing import TypedDict, cast
+from typing import Self, TypedDict, cast
 
 from aion_common.errors import AionError, Unavailable
 
@@ -45,13 +45,22 @@ class VersionPinned(Problem):
 
 
 class Unreachable(Unavailable):
-    """No answer from `url` in any of the tries; whether the last ones took effect is unknown, a repeat with the key is safe."""
+    """No answer from `url` in any of the tries; whether they took effect is unknown, a repeat with the key is safe. `tried_s`:
+    for how long the call was repeated."""
 
-    def __init__(self, *, url: str, reason: str, idempotency_key: str | None) -> None:
-        super().__init__(f"no answer from {url}: {reason}")
+    def __init__(self, *, url: str, reason: str, idempotency_key: str | None, tried_s: float = 0.0) -> None:
+        within = f" in {tried_s:.1f} s" if tried_s else ""
+        super().__init__(f"no answer from {url}{within}: {reason}")
         self.url = url
         self.reason = reason
         self.idempotency_key = idempotency_key
+        self.tried_s = tried_s
+
+    def after(self, tried_s: float) -> Self:
+        """The same, once it has been tried for so long."""
+        told = type(self)(url=self.url, reason=self.reason, idempotency_key=self.idempotency_key, tried_s=tried_s)
+        told.__cause__ = self.__cause__
+        return told
 
 
 class UnexpectedAnswer(AionError):

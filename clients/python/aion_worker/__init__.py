@@ -14,12 +14,14 @@ docs/workers.md tells what a worker promises, and how to write one in another la
 from aion_worker.activity import Activity, activity
 from aion_worker.context import Context
 from aion_worker.errors import ActivityCancelled, RetryableError, TerminalError, WrongActivity
+from aion_worker.serving import NoSuchQueue
 from aion_worker.worker import Worker
 
 __all__ = [
     "Activity",
     "ActivityCancelled",
     "Context",
+    "NoSuchQueue",
     "RetryableError",
     "TerminalError",
     "Worker",

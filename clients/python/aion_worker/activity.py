@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NotRequired, ParamSpec, TypeVar, get_type_hints, overload
 
+import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
@@ -57,7 +58,7 @@ class Activity(Generic[P, R]):
         try:
             value = signature.adapter.validate_json(b"null" if payload is None else payload.data)
         except ValidationError as error:
-            raise _bad_input(error, signature.only) from error
+            raise _bad_input(error, signature.only, payload) from error
         return arguments | (value if signature.only is None else {signature.only: value})
 
     def result(self, value: object) -> bytes:
@@ -142,7 +143,7 @@ def _members_type(name: str, members: Mapping[str, Any]) -> Any:
     return made
 
 
-def _bad_input(error: ValidationError, only: str | None) -> TerminalError:
+def _bad_input(error: ValidationError, only: str | None, payload: Payload | None) -> TerminalError:
     before = () if only is None else (only,)
     faults = [
         {"field": ".".join(str(part) for part in (*before, *fault["loc"])) or "input", "message": fault["msg"]}
@@ -150,4 +151,14 @@ def _bad_input(error: ValidationError, only: str | None) -> TerminalError:
     ]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     message = f"{faults[0]['field']}: {faults[0]['message']}{more}"
+    if only is not None and payload is not None and _has_member(payload.data, only):
+        message += f"; the one parameter {only} takes the whole input, not its member {only!r}"
     return TerminalError("bad_input", message[: limits.REASON_BYTES_MAX], faults[:_ERRORS_NAMED_MAX])
+
+
+def _has_member(text: bytes, name: str) -> bool:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(value, dict) and name in value

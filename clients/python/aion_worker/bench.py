@@ -128,7 +128,9 @@ class Bench:
             WORKER_TASKS.labels("" if activity is None else activity.name, "unwanted").inc()
             return ()
         if activity is None:
-            return (self._unknown(task),)
+            unknown = self._unknown(task)
+            _log_failure(task, unknown)
+            return (unknown,)
         job.attempt = attempt = Attempt(task, activity, self.clock, self.threads)
         if not attempt.must_be_accompanied:
             body = await attempt.run()
@@ -139,6 +141,8 @@ class Bench:
             finally:
                 companion.cancel()
         WORKER_TASKS.labels(activity.name, _word(body)).inc()
+        if isinstance(body, TaskFailed):
+            _log_failure(task, body)
         return () if body is None else (*attempt.untold(body), body)
 
     def _unknown(self, task: Task) -> TaskFailed:
@@ -165,6 +169,19 @@ class Bench:
     def _buried(self, burial: asyncio.Task[None]) -> None:
         self._burials.discard(burial)
         self.changed.set()
+
+
+def _log_failure(task: Task, failed: TaskFailed) -> None:
+    logger.warning(
+        "activity failed",
+        activity_type=task.activity_type,
+        workflow_id=task.workflow_id,
+        run_id=task.run_id,
+        attempt=task.attempt,
+        kind=failed.failure.kind,
+        reason=failed.failure.message,
+        retryable=failed.retryable,
+    )
 
 
 def _word(body: ReportBody | None) -> str:

@@ -13,13 +13,17 @@ from aion_common import limits
 from aion_common.clock import SystemClock
 from aion_common.errors import AionError
 from aion_common.kafka.api import Log
+from aion_common.kafka.assignor import STICKY, STOCK
 from aion_common.kafka.client import connect
 from aion_common.kafka.topics import Topics
-from aion_common.settings import host_name
+from aion_common.settings import checked_bootstrap, host_name
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.errors import WrongActivity
 from aion_worker.serving import Plan, serve
+
+PROTOCOLS = (STICKY, *STOCK)
+"""Workers in other languages may be in the group."""
 
 QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -47,10 +51,16 @@ class Worker:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activities", tuple(self.activities))
+        try:
+            checked_bootstrap(self.bootstrap)
+        except ValueError as error:
+            raise ValueError(f"bootstrap {self.bootstrap!r}: {error}") from error
         if not QUEUE.fullmatch(self.queue):
             raise ValueError(f"queue {self.queue!r}: 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit")
         if self.max_concurrent < 1:
             raise ValueError(f"max_concurrent is at least 1, got {self.max_concurrent}")
+        if self.session_s <= 0:
+            raise ValueError(f"session_s is more than 0, got {self.session_s}")
         if not self.activities:
             raise ValueError("a worker without activities has nothing to do")
         self._by_name()
@@ -70,7 +80,7 @@ class Worker:
     async def serve(self, stop: asyncio.Event, log: Log | None = None) -> None:
         """Work until `stop` is set, then drain. `log`: where tasks come from, instead of the brokers; it is not closed.
         Raises as `run`; what fails later comes as an ExceptionGroup."""
-        own = await connect(self.bootstrap, client_id="aion-worker") if log is None else None
+        own = await connect(self.bootstrap, client_id="aion-worker", protocols=PROTOCOLS) if log is None else None
         plan = Plan(
             topics=Topics(self.prefix),
             queue=self.queue,

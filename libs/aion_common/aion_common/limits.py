@@ -270,17 +270,16 @@ INPUTS_WAITING_MAX = 2_000
 BATCHES_UNSENT_MAX = 64
 """Acknowledged batches whose replies are not: above this the partition decides nothing new."""
 
-CLIENT_TRIES_MAX = 6
+CLIENT_RETRY_MS = 30_000
+"""A client repeats a call that failed for so long, if nobody says otherwise: it outlives the drain, the end and the next start
+of a gateway (DRAIN_MS, HTTP_STOP_MS, LAST_ANSWERS_MS, and room)."""
+
+CLIENT_WAIT_RETRY_MS = 600_000
+"""As above for a client that waits for a run to close."""
+
 CLIENT_PAUSE_MIN_MS = 100
 CLIENT_PAUSE_MAX_MS = 5_000
-"""A client repeats a call with the same key this often, with pauses that double: it outlives the restart of a gateway, and a
-server that is not there is told within seconds."""
-
-CLIENT_RESTART_TRIES_MAX = 10
-"""As above once a server has said that it shuts down: a client outlives its drain, its end and the start of the next one."""
-
-CLIENT_WAIT_TRIES_MAX = 120
-"""As above for a client that waits for a run to close: about ten minutes without any answer."""
+"""Between two tries of a call; it doubles."""
 
 CLIENT_CONNECT_MS = 5_000
 CLIENT_ANSWER_MARGIN_MS = 10_000

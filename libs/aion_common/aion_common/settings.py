@@ -32,7 +32,8 @@ class WrongSettings(AionError):
     """A setting is unknown or its value cannot be used; the message names the key and what is expected."""
 
 
-def _bootstrap(text: str) -> str:
+def checked_bootstrap(text: str) -> str:
+    """The same. Raises ValueError for what is no list of brokers."""
     for address in text.split(","):
         host, _, port = address.strip().rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = "127.0.0.1:9092"
+    bootstrap: Annotated[str, AfterValidator(checked_bootstrap)] = "127.0.0.1:9092"
     """Kafka brokers, HOST:PORT separated by commas."""
     topic_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = "aion."
     """Before every topic name and transactional.id: several clusters of Aion may share one of Kafka."""

@@ -1,9 +1,16 @@
 """How a group divides partitions: sticky, deterministic, and the same for real brokers and their twin. Pure.
 
-A rebalance moves no more partitions than balance needs; what stays never stops, whoever leads the group.
+A rebalance moves no more partitions than balance needs; what stays never stops, if one of us leads the group.
 """
 
 from collections.abc import Mapping
+
+STICKY = "aion-sticky"
+"""The protocol of groups that have no other members than ours."""
+
+STOCK = ("range", "roundrobin", "RoundRobinAssigner")
+"""Protocols that other clients offer if nobody says otherwise: Java, librdkafka and most others; aiokafka; kafkajs. A protocol
+is a name on which the members agree, and an encoding, which these share: how partitions are divided is up to the leader."""
 
 
 def balance(partitions: int, held: Mapping[str, frozenset[int]]) -> dict[str, frozenset[int]]:

@@ -24,6 +24,7 @@ from aion_common.kafka.api import (
     Topic,
     TransactionalProducer,
 )
+from aion_common.kafka.assignor import STICKY
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import close_client, confirm_leader, insist, leader_of, open_client
 from aion_common.kafka.courier import Courier
@@ -35,15 +36,17 @@ from aion_common.kafka.sender import KafkaSender
 from aion_common.kafka.transaction import KafkaTransactionalProducer
 
 
-async def connect(bootstrap: str, *, client_id: str = "aion") -> Log:
-    """Connect to the cluster. `bootstrap`: host:port, several separated by commas. Raises Unavailable."""
-    return KafkaLog(bootstrap, client_id, await open_client(bootstrap, client_id))
+async def connect(bootstrap: str, *, client_id: str = "aion", protocols: Sequence[str] = (STICKY,)) -> Log:
+    """Connect to the cluster. `bootstrap`: host:port, several separated by commas. `protocols`: by which the groups of its
+    memberships may divide, see `assignor`. Raises Unavailable."""
+    return KafkaLog(bootstrap, client_id, await open_client(bootstrap, client_id), protocols)
 
 
 class KafkaLog:
     """See `Log`. It owns the client."""
 
-    def __init__(self, bootstrap: str, client_id: str, client: Brokers) -> None:
+    def __init__(self, bootstrap: str, client_id: str, client: Brokers, protocols: Sequence[str] = (STICKY,)) -> None:
+        self._protocols = protocols
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._client = client
@@ -101,7 +104,7 @@ class KafkaLog:
 
     async def membership(self, group: str, topic: str, member_id: str, session_ms: int, on_assigned: OnAssigned) -> Membership:
         """See `Log`."""
-        place = Place(group=group, topic=topic, member_id=member_id, session_ms=session_ms)
+        place = Place(group=group, topic=topic, member_id=member_id, session_ms=session_ms, protocols=self._protocols)
         membership = KafkaMembership(self._bootstrap, self._client_id, place, on_assigned)
         await membership.start()
         return membership

@@ -8,7 +8,7 @@ within the session time-out disturbs nobody.
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,11 @@ from aiokafka.structs import TopicPartition
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable, WrongCluster
 from aion_common.kafka.api import OnAssigned
-from aion_common.kafka.assignor import balance
+from aion_common.kafka.assignor import STICKY, balance
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import (
     ILLEGAL_GENERATION,
+    INCONSISTENT_GROUP_PROTOCOL,
     INVALID_SESSION_TIMEOUT,
     REBALANCE_IN_PROGRESS,
     UNKNOWN_MEMBER_ID,
@@ -39,7 +40,6 @@ from aion_common.kafka.offsets import GroupOffsets
 
 log = structlog.get_logger(__name__)
 
-_PROTOCOL = "aion-sticky"
 _BEATS_PER_SESSION = 8
 _BEAT_PATIENCES_PER_SESSION = 3
 """A coordinator that does not answer a beat for so long is looked for anew while the session still lasts."""
@@ -49,16 +49,19 @@ _BEAT_MAX_S = 0.5
 
 _RETRY_PAUSE_S = 0.1
 _NO_GENERATION = -1
+_NOTHING = ConsumerProtocol.ASSIGNMENT(0, [], b"").encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Which place in which group, and how long it survives silence."""
+    """Which place in which group, and how long it survives silence. `protocols`: by which the group may divide, the preferred
+    first."""
 
     group: str
     topic: str
     member_id: str
     session_ms: int
+    protocols: Sequence[str] = (STICKY,)
 
 
 class _Refused(Exception):
@@ -216,7 +219,7 @@ class KafkaMembership:
                 self._broker_member_id,
                 self._place.member_id,
                 ConsumerProtocol.PROTOCOL_TYPE,
-                [(_PROTOCOL, announced)],
+                [(protocol, announced) for protocol in self._place.protocols],
             ),
             ConnectionGroup.COORDINATION,
         )
@@ -224,6 +227,11 @@ class KafkaMembership:
             raise WrongCluster(
                 f"a session of {self._place.session_ms} ms is outside of group.min.session.timeout.ms and"
                 " group.max.session.timeout.ms of the cluster"
+            )
+        if response.error_code == INCONSISTENT_GROUP_PROTOCOL:
+            raise _Refused(
+                f"group {self._place.group} has members that divide partitions by none of the protocols"
+                f" {', '.join(self._place.protocols)}"
             )
         self._check(response.error_code, "join")
         self._broker_member_id = response.member_id
@@ -250,7 +258,8 @@ class KafkaMembership:
         )
         response = await client.send(coordinator, request, ConnectionGroup.COORDINATION)
         self._check(response.error_code, "synchronise")
-        assignment = ConsumerProtocol.ASSIGNMENT.decode(response.member_assignment)
+        # Leaders of other makes know nothing of who held what, and may say nothing to whom they give nothing.
+        assignment = ConsumerProtocol.ASSIGNMENT.decode(response.member_assignment or _NOTHING)
         self._known = _everyone(assignment.user_data)
         self._assigned = frozenset(place.partition for place in assignment.partitions())
         self._expect_word(self._place.session_ms)
