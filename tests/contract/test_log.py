@@ -1,7 +1,7 @@
 """What a log promises, held by the client over a real broker and by its twin in memory alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from aion_common import limits
 from aion_common.errors import Fenced, Unavailable, WrongCluster
-from aion_common.kafka.api import PRODUCER_EPOCH_MAX, Log, OffsetOutOfRange, ProducerIdentity, Reader, Topic, Write
+from aion_common.kafka.api import PRODUCER_EPOCH_MAX, KeyValue, Log, OffsetOutOfRange, ProducerIdentity, Reader, Topic, Write
 from aion_common.kafka.topics import Topics, ensure, wanted
 from aion_common.testing.memory_log import MemoryLog
 from contract.open_transactions import Begin, kafka_transactions, memory_transactions
@@ -352,6 +352,28 @@ async def test_an_append_tells_its_base_offset_and_time(bench: Bench) -> None:
     records = await committed(bench.log, bench.topics.history, 0)
     assert [r.value for r in records] == [b"1", b"2", b"3"]
     assert [r.timestamp_ms for r in records] == [first.timestamp_ms, first.timestamp_ms, second.timestamp_ms]
+
+
+async def test_what_an_append_takes_is_asked_for_once_and_a_bug_there_changes_nothing(bench: Bench) -> None:
+    owner = await bench.log.fenced_appender(bench.topics.history, 0, await bench.log.claim(bench.name("executor.0")))
+    open_: list[KeyValue] = []
+
+    def take() -> Sequence[KeyValue]:
+        open_.append((b"", b"as it left"))
+        return tuple(open_)
+
+    def broken() -> Sequence[KeyValue]:
+        raise ValueError("a bug")
+
+    appending = asyncio.ensure_future(owner.append_next(take))
+    open_.append((b"", b"decided before it left"))
+    assert (await appending).base_offset == 0
+    with pytest.raises(ValueError, match="a bug"):
+        await owner.append_next(broken)
+    assert (await owner.append([(b"", b"after")])).base_offset == 2
+    await owner.close()
+    values = [record.value for record in await committed(bench.log, bench.topics.history, 0)]
+    assert values == [b"decided before it left", b"as it left", b"after"]
 
 
 async def test_an_old_owner_is_refused_from_the_new_owners_first_append_on(bench: Bench) -> None:

@@ -59,6 +59,20 @@ MUTANTS = (
         tests=("executor/test_ownership.py::test_append_of_unknown_outcome_loses_and_doubles_nothing",),
     ),
     Mutant(
+        name="courier: one request per broker is on its way",
+        file=_KAFKA + "courier.py",
+        before="                self._busy.add(node)\n",
+        after="",
+        tests=("kafka/test_courier.py::test_what_comes_while_a_request_is_on_its_way_leaves_with_the_next_and_is_sealed_then",),
+    ),
+    Mutant(
+        name="courier: one batch of a partition per request",
+        file=_KAFKA + "courier.py",
+        before="return place not in request and len(request)",
+        after="return len(request)",
+        tests=("kafka/test_courier.py::test_batches_of_one_partition_keep_their_order",),
+    ),
+    Mutant(
         name="Progress carries answers",
         file=_EXECUTOR + "processor.py",
         before="answers=tuple(batch.answers)",

@@ -1,0 +1,158 @@
+"""What shares a produce request, and that nobody who shares one pays for another's bug, delay or end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from aiokafka.client import ConnectionGroup
+from aiokafka.structs import TopicPartition
+
+from aion_common.errors import Unavailable
+from aion_common.kafka.api import Appended, Log, ProducerIdentity
+from aion_common.kafka.brokers import Brokers
+from aion_common.kafka.connection import insist
+from aion_common.kafka.courier import Courier
+from aion_common.kafka.produce import init_producer_id, seal
+from aion_common.kafka.requests import ProduceRequest
+from aion_common.kafka.topics import Topics
+from aion_common.limits import BATCHES_PER_REQUEST_MAX, KAFKA_REQUEST_MS
+from conftest import TEST_PARTITIONS
+from support import committed, eventually
+
+FIRST = b"first of all"
+
+
+class Watched(Brokers):
+    """A client whose produce requests are counted, and wait while the gate is closed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(bootstrap, "aion-test", KAFKA_REQUEST_MS)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.requests = 0
+
+    async def send(self, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> object:
+        """See `Brokers`."""
+        if isinstance(request, ProduceRequest):
+            self.requests += 1
+            await self.gate.wait()
+        return await super().send(node, request, group)
+
+
+@dataclass(slots=True)
+class Bench:
+    """A courier, and what it asked for in order."""
+
+    client: Watched
+    courier: Courier
+    identity: ProducerIdentity
+    topic: str
+    asked: list[bytes] = field(default_factory=list)
+    sequences: dict[int, int] = field(default_factory=dict)
+
+    def place(self, partition: int) -> TopicPartition:
+        """A partition of the history."""
+        return TopicPartition(self.topic, partition)
+
+    def batch(self, partition: int, value: bytes) -> Callable[[], bytes]:
+        """Sealed when asked for."""
+
+        def take() -> bytes:
+            self.asked.append(value)
+            sequence = self.sequences.get(partition, 0)
+            self.sequences[partition] = sequence + 1
+            return seal([(b"", value)], self.identity, sequence)
+
+        return take
+
+
+async def appended(courier: Courier, place: TopicPartition, batch: bytes) -> None:
+    """Once the batch is appended."""
+    while not isinstance(await courier.carry(place, lambda: batch), Appended):
+        pass
+
+
+@pytest_asyncio.fixture
+async def bench(kafka_log: Log, broker_bootstrap: str, topic_prefix: str) -> AsyncIterator[Bench]:
+    """Over the topics of the prefix, which `kafka_log` made."""
+    del kafka_log
+    client = Watched(broker_bootstrap)
+    await client.refresh()
+    identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
+    topic = Topics(topic_prefix).history
+    await client.follow(topic)
+    courier = Courier(client)
+    bench = Bench(client, courier, identity, topic)
+    for number in range(TEST_PARTITIONS):
+        # A leader may not know a topic that is so new.
+        await appended(courier, bench.place(number), bench.batch(number, FIRST)())
+    client.requests = 0
+    bench.asked.clear()
+    yield bench
+    await courier.close()
+
+
+async def test_what_is_ready_together_leaves_in_one_request(bench: Bench) -> None:
+    carried = [bench.courier.carry(bench.place(number), bench.batch(number, b"%d" % number)) for number in range(3)]
+    outcomes = await asyncio.gather(*carried)
+    assert all(isinstance(outcome, Appended) and outcome.base_offset == 1 for outcome in outcomes)
+    assert bench.client.requests == 1
+
+
+async def test_what_comes_while_a_request_is_on_its_way_leaves_with_the_next_and_is_sealed_then(bench: Bench) -> None:
+    bench.client.gate.clear()
+    first = bench.courier.carry(bench.place(0), bench.batch(0, b"first"))
+    await eventually(lambda: bench.client.requests == 1)
+    later = [bench.courier.carry(bench.place(number), bench.batch(number, b"later")) for number in (1, 2)]
+    await asyncio.sleep(0)
+    assert bench.asked == [b"first"]
+    bench.client.gate.set()
+    assert all(isinstance(outcome, Appended) for outcome in await asyncio.gather(first, *later))
+    assert bench.client.requests == 2
+
+
+async def test_batches_of_one_partition_keep_their_order(bench: Bench, kafka_log: Log) -> None:
+    carried = [bench.courier.carry(bench.place(0), bench.batch(0, value)) for value in (b"1", b"2", b"3")]
+    offsets = [outcome.base_offset for outcome in await asyncio.gather(*carried) if isinstance(outcome, Appended)]
+    assert offsets == [1, 2, 3]
+    assert [record.value for record in await committed(kafka_log, bench.topic, 0)] == [FIRST, b"1", b"2", b"3"]
+
+
+async def test_a_request_carries_so_many_batches_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aion_common.limits.BATCHES_PER_REQUEST_MAX", 2)
+    assert BATCHES_PER_REQUEST_MAX > 2
+    carried = [bench.courier.carry(bench.place(number), bench.batch(number, b"v")) for number in range(3)]
+    assert all(isinstance(outcome, Appended) for outcome in await asyncio.gather(*carried))
+    assert bench.client.requests == 2
+
+
+async def test_a_bug_of_one_does_not_keep_the_batches_of_others(bench: Bench) -> None:
+    def broken() -> bytes:
+        raise ValueError("a bug")
+
+    bad = bench.courier.carry(bench.place(0), broken)
+    good = bench.courier.carry(bench.place(1), bench.batch(1, b"v"))
+    assert isinstance(await good, Appended)
+    with pytest.raises(ValueError, match="a bug"):
+        await bad
+
+
+async def test_who_has_gone_before_the_request_leaves_is_not_asked(bench: Bench) -> None:
+    bench.courier.carry(bench.place(0), bench.batch(0, b"gone")).cancel()
+    empty = bench.courier.carry(bench.place(1), lambda: None)
+    assert isinstance(await bench.courier.carry(bench.place(2), bench.batch(2, b"there")), Appended)
+    assert empty.cancelled()
+    assert bench.asked == [b"there"]
+
+
+async def test_the_end_of_the_courier_answers_all(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aion_common.limits.KAFKA_CLOSE_MS", 10)
+    bench.client.gate.clear()
+    on_its_way = bench.courier.carry(bench.place(0), bench.batch(0, b"v"))
+    await eventually(lambda: bench.client.requests == 1)
+    waiting = bench.courier.carry(bench.place(1), bench.batch(1, b"v"))
+    await bench.courier.close()
+    after = bench.courier.carry(bench.place(2), bench.batch(2, b"v"))
+    assert all(isinstance(outcome, Unavailable) for outcome in await asyncio.gather(on_its_way, waiting, after))
