@@ -26,6 +26,7 @@ from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
 from chaos.load import Load
 from chaos.system import Size, System, running
 from chaos.takeovers import read_ownerships, summary_ms, take_overs
+from chaos.tasks import all_finished
 from support import eventually
 
 CLIENTS = 8
@@ -142,7 +143,17 @@ async def survive(system: System, planned: Sequence[tuple[Fault, ...]], seed: in
             if not outcome.is_clean:
                 tell(f"  broken: {outcome.document()['sentences']}")
                 break
+        if system.workers:
+            await _finish(system)
         return outcome
+
+
+async def _finish(system: System) -> None:
+    log = await connect(system.bootstrap)
+    try:
+        await all_finished(system.bootstrap, log, Topics("aion."))
+    finally:
+        await log.close()
 
 
 async def _round(system: System, load: Load, number: int, faults: tuple[Fault, ...]) -> list[Struck]:
