@@ -47,8 +47,8 @@ class Wish:
             value=dice.randrange(1, 1_000),
             steps=dice.randrange(1, 4),
             items=[dice.randrange(1_000) for _ in range(dice.randrange(9))],
-            beats=dice.randrange(1, 25),
-            nap_ms=dice.randrange(500),
+            beats=dice.randrange(1, 13),
+            nap_ms=dice.randrange(300),
             hint_ms=SOON_MS if hint is None else dice.choice((SOON_MS, NEVER_MS)),
             hint=hint,
         )

@@ -30,7 +30,7 @@ from chaos.tasks import all_finished
 from support import eventually
 
 CLIENTS = 8
-ERRANDS = 4
+ERRANDS = 3
 """Further clients, whose runs need workers."""
 
 ANSWERS_AROUND = 20
@@ -158,12 +158,12 @@ async def _finish(system: System) -> None:
 
 async def _round(system: System, load: Load, number: int, faults: tuple[Fault, ...]) -> list[Struck]:
     """Returns once everything that was asked is answered."""
-    done = asyncio.Event()
+    done, healed = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as clients:
         for client in range(CLIENTS):
             clients.create_task(load.converse(client, number, done))
         for client in range(ERRANDS if system.workers else 0):
-            clients.create_task(run_errands(load, client, number, done))
+            clients.create_task(run_errands(load, client, number, healed))
         try:
             await more_answers(load)
             loading = clients.create_task(load.replace())
@@ -171,8 +171,10 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
                 strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
             await loading
             await more_answers(load)
+            healed.set()
             await load.replace()
         finally:
+            healed.set()
             done.set()
     await load.settle()
     return [stroke.result() for stroke in strokes]
