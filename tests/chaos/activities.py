@@ -9,6 +9,7 @@ import json
 import os
 
 from aion_worker import Context, RetryableError, activity
+from support import paced
 
 LEDGER = "AION_CHAOS_LEDGER"
 """Environment variable: the file."""
@@ -17,7 +18,7 @@ FAILURES = 2
 """So many attempts of `stubborn` fail."""
 
 SLOWLY_S = 0.2
-BEAT_S = 0.05
+BEAT_MS = 50
 
 
 @activity
@@ -33,9 +34,10 @@ def double(value: int, context: Context) -> int:
 
 
 @activity
-async def slowly(value: int, context: Context) -> int:
-    """As `double`, later."""
-    await asyncio.sleep(SLOWLY_S)
+def slowly(value: int, context: Context) -> int:
+    """As `double`, later, unless nobody waits any more."""
+    context.wait_cancelled(SLOWLY_S)
+    context.raise_if_cancelled()
     return effect(context, 2 * value)
 
 
@@ -50,8 +52,7 @@ def stubborn(value: int, context: Context) -> int:
 @activity
 async def count(beats: int, context: Context) -> int:
     """Goes on where an attempt before it was killed."""
-    for beat in range(context.heartbeat_details or 0, beats):
-        await asyncio.sleep(BEAT_S)
+    async for beat in paced(range(context.heartbeat_details or 0, beats), every_ms=BEAT_MS):
         context.heartbeat(beat + 1)
     return effect(context, beats)
 
