@@ -17,13 +17,16 @@ LEDGER = "AION_CHAOS_LEDGER"
 FAILURES = 2
 """So many attempts of `stubborn` fail."""
 
-SLOWLY_S = 0.2
+STEP_S = 0.3
+SLOWLY_S = 0.1
 BEAT_MS = 50
 
 
 @activity
 def step(value: int, context: Context) -> int:
-    """One of several, each of which needs the one before."""
+    """One of several, each of which needs the one before. No time-out of its own brings it back: only its task, read again."""
+    context.wait_cancelled(STEP_S)
+    context.raise_if_cancelled()
     return effect(context, value + 1)
 
 

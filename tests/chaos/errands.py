@@ -94,6 +94,9 @@ async def run_errands(load: Load, client: int, round_number: int, done: asyncio.
             await _errand(caller)
         except Refused as refusal:
             load.notes.refused.append(f"{caller.workflow_id}: {refusal}")
+        except TimeoutError as hanging:
+            hanging.add_note(caller.workflow_id)
+            raise
 
 
 async def _errand(caller: Caller) -> None:
