@@ -30,7 +30,7 @@ from chaos.tasks import all_finished
 from support import eventually
 
 CLIENTS = 8
-ERRANDS = 3
+ERRANDS = 6
 """Further clients, whose runs need workers."""
 
 ANSWERS_AROUND = 20
