@@ -170,7 +170,7 @@ def late_reports(present: TaskReport, closed: TaskReport) -> tuple[TaskReport, .
             replace(present, attempt=2**61),
             replace(present, workflow_id=WorkflowId("nobody")),
         )
-        for body in BODIES
+        for body in (*BODIES, HEARTBEAT)
     )
 
 
