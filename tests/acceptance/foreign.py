@@ -16,8 +16,18 @@ from aion_common.kafka.topics import Topics
 from aion_common.records.catalog import CatalogCommand, Route, UnloadVersion
 from aion_common.records.commands import Command, IdConflict, SignalRun, StartRun, TerminateRun
 from aion_common.records.common import Payload
+from aion_common.records.events import Failure
 from aion_common.records.owners import Owner
 from aion_common.records.replies import Rejection, RejectionCode, Reply
+from aion_common.records.tasks import (
+    ReportBody,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskHeartbeat,
+    TaskReport,
+    TaskStarted,
+)
 from aion_common.wire import encode
 from support import committed
 
@@ -112,6 +122,58 @@ def hostile_deploys() -> tuple[CatalogCommand, ...]:
     )
 
 
+FAILED = TaskFailed(failure=Failure(kind="foreign", message="", details=None), retryable=True)
+BODIES: tuple[ReportBody, ...] = (
+    TaskStarted(),
+    TaskCompleted(result=None),
+    TaskCompleted(result=Payload(content_type="application/json", data=b"7" * 400_000)),
+    FAILED,
+    replace(FAILED, retryable=False),
+    TaskCancelled(),
+)
+HEARTBEAT = TaskHeartbeat(details=Payload(content_type="application/json", data=b"7" * 400_000))
+
+
+def hostile_reports(present: TaskReport) -> tuple[TaskReport, ...]:
+    """Reports that can be read, and hold what no worker writes. `present`: one about an attempt that a run waits for."""
+    long = "x" * 400_000
+    failed = replace(FAILED, failure=replace(FAILED.failure, kind=long))
+    bodies = (failed, TaskCompleted(result=Payload(content_type=long, data=b"7")))
+    return (
+        *(replace(present, body=body) for body in bodies),
+        replace(present, run_id=RunId("not hexadecimal")),
+        replace(present, namespace=Namespace("default/x")),
+        replace(present, workflow_id=WorkflowId("w" * 400_000)),
+        replace(present, workflow_id=WorkflowId("")),
+        replace(present, worker=long),
+        replace(present, activity=0),
+        replace(present, activity=2**63 - 1),
+        replace(present, attempt=-1),
+    )
+
+
+def late_reports(present: TaskReport, closed: TaskReport) -> tuple[TaskReport, ...]:
+    """All that a worker may tell, about what nobody waits for. `closed`: of a run that has ended; `present`: as above, and its
+    attempt is not the first one."""
+    nobody = RunId("0" * 32)
+    return tuple(
+        replace(about, body=body)
+        for about in (
+            closed,
+            replace(closed, run_id=nobody),
+            replace(present, run_id=nobody),
+            replace(present, run_id=closed.run_id),
+            replace(present, attempt=present.attempt - 1),
+            replace(present, attempt=present.attempt + 1),
+            replace(present, activity=present.activity + 1),
+            replace(present, activity=2**61),
+            replace(present, attempt=2**61),
+            replace(present, workflow_id=WorkflowId("nobody")),
+        )
+        for body in (*BODIES, HEARTBEAT)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreigner:
     """Writes to any topic of a stack."""
@@ -134,6 +196,12 @@ class Foreigner:
         key = workflow_key(command.namespace, command.workflow_id)
         place = partition_of(key, self.partitions) if partition is None else partition
         await self.sender.send(self.topics.commands, place, [(key[:1_000], encode(command))])
+
+    async def report(self, report: TaskReport, partition: int | None = None) -> None:
+        """Where it belongs, or elsewhere."""
+        key = workflow_key(report.namespace, report.workflow_id)
+        place = partition_of(key, self.partitions) if partition is None else partition
+        await self.sender.send(self.topics.results, place, [(key[:1_000], encode(report))])
 
     async def letters(self, topic: str) -> list[LogRecord]:
         """The dead letters of the records of a topic, named without its prefix."""

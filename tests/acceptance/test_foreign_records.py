@@ -7,13 +7,30 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
-from acceptance.foreign import GARBAGE, NO_SCHEMAS, REPLY, Foreigner, foreigner, hostile_commands, hostile_deploys, odd_start
-from acceptance.packages import RELOAD, reload_package
+from acceptance.foreign import (
+    BODIES,
+    FAILED,
+    GARBAGE,
+    HEARTBEAT,
+    NO_SCHEMAS,
+    REPLY,
+    Foreigner,
+    foreigner,
+    hostile_commands,
+    hostile_deploys,
+    hostile_reports,
+    late_reports,
+    odd_start,
+)
+from acceptance.packages import RELOAD, fixture_package, reload_package
 from acceptance.stack import Api, Stack
-from aion_common.ids import Namespace, WorkflowId, workflow_key
+from aion_common.ids import Namespace, RunId, WorkflowId, workflow_key
 from aion_common.kafka.partitioner import partition_of
 from aion_common.kafka.topics import REPLY_PARTITIONS
+from aion_common.records.common import json_payload
+from aion_common.records.tasks import TaskCompleted, TaskReport
 from aion_common.wire import encode, schemas
 from support import committed, eventually
 
@@ -140,3 +157,80 @@ async def spoil_histories(other: Foreigner, stack: Stack, api: Api, before: Befo
     await stack.kill_all(["executor-1", "executor-2"])
     before.pids.update(stack.pids())
     await check_nothing_changed(api, before, "again")
+
+
+async def test_reports_of_others_change_nothing(stack: Stack) -> None:
+    """What can be read and is about nothing that is waited for is dropped and counted (heartbeats are not), all else is a dead
+    letter."""
+    api = Api(stack, "default")
+    await api.deploy(fixture_package("errands", "doubles"))
+    async with foreigner(stack) as other:
+        closed = await asked_for(api, "closed")
+        await other.report(replace(closed, body=TaskCompleted(result=json_payload(b"4"))))
+        assert (await api.result("closed"))["result"] == 4
+        present = replace(await asked_for(api, "present"), attempt=2)
+        await other.report(replace(present, attempt=1, body=FAILED))
+        await eventually(lambda: has_event(api, "present", "ActivityRetried"))
+        before = [await api.history(name) for name in ("closed", "present")]
+        wrong, late = hostile_reports(present), late_reports(present, closed)
+        elsewhere = [partition for partition in range(other.partitions) if partition != partition_of_run(present, other)]
+        await other.garbage(other.topics.results, other.partitions)
+        for report in (*wrong, *late):
+            await other.report(report)
+        for partition in elsewhere:
+            for body in (*BODIES, HEARTBEAT):
+                await other.report(replace(present, body=body), partition)
+        await other.garbage(other.topics.results, other.partitions)
+        number = 2 * other.partitions * len(GARBAGE) + len(wrong) + len(elsewhere) * (len(BODIES) + 1)
+        await eventually(lambda: are_letters(other, "results", number), within_s=60)
+        dropped = sum(report.body is not HEARTBEAT for report in late)
+        assert await counted(stack, "aion_reports_dropped_total") >= dropped
+        assert await counted(stack, 'aion_skipped_records_total{topic="results"}') >= number
+        await stack.check()
+        await stack.kill_all(["executor-1", "executor-2"])
+        assert [await api.history(name) for name in ("closed", "present")] == before
+        # What its worker tells too loudly stays its own business; the result counts, once.
+        await other.report(replace(present, body=HEARTBEAT))
+        for result in (b"8", b"9"):
+            await other.report(replace(present, body=TaskCompleted(result=json_payload(result))))
+        assert (await api.result("present"))["result"] == 8
+        await stack.check()
+
+
+async def are_letters(other: Foreigner, topic: str, number: int) -> bool:
+    """Whether so many records of the topic are dead letters, and fails if more are: an owner may send one again."""
+    headers = [dict(record.headers) for record in await other.letters(topic)]
+    places = {(known["aion-partition"], known["aion-offset"]) for known in headers}
+    assert len(places) <= number
+    return len(places) == number
+
+
+async def asked_for(api: Api, workflow_id: str) -> TaskReport:
+    """A report about the first attempt of the first activity of a new run."""
+    run_id = (await api.start("errands", workflow_id=workflow_id, input={"n": 1, "value": 2}))["run_id"]
+    await eventually(lambda: has_event(api, workflow_id, "ActivityScheduled"))
+    return TaskReport(
+        namespace=Namespace("default"),
+        workflow_id=WorkflowId(workflow_id),
+        run_id=RunId(run_id),
+        activity=1,
+        attempt=1,
+        worker="foreign",
+        body=FAILED,
+    )
+
+
+def partition_of_run(report: TaskReport, other: Foreigner) -> int:
+    """Where it belongs."""
+    return partition_of(workflow_key(report.namespace, report.workflow_id), other.partitions)
+
+
+async def has_event(api: Api, workflow_id: str, event_type: str) -> bool:
+    """Whether the run has one of this type."""
+    return event_type in {event["type"] for event in await api.history(workflow_id)}
+
+
+async def counted(stack: Stack, metric: str) -> int:
+    """By all executors together."""
+    lines = [line.split(" ") for line in (await stack.metrics()).splitlines()]
+    return sum(int(float(line[-1])) for line in lines if line[0] == metric)

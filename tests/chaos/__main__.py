@@ -25,7 +25,7 @@ def _main() -> int:
     with TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = asyncio.run(kill_loop(folder, given.seed, given.rounds, _tell, Size(brokers=given.brokers)))
+        outcome = asyncio.run(kill_loop(folder, given.seed, given.rounds, _tell, Size(brokers=given.brokers, workers=2)))
     sys.stdout.write(json.dumps(outcome.document()) + "\n")
     return 0 if outcome.is_clean else 1
 

@@ -13,7 +13,9 @@ LEADER = "broker that leads most histories"
 COORDINATOR = "broker that coordinates the executors"
 """Stand for one of several brokers: who it is shows when it is struck."""
 
-FAMILIES = ("executor", "gateway", "catalog", VMS, BROKER)
+WORKER = "worker"
+
+FAMILIES = ("executor", "gateway", "catalog", VMS, BROKER, WORKER)
 SECOND_FAULT_CHANCE = 0.3
 AT_ONCE_CHANCE = 0.4
 SHORTEST_MS, LONGEST_MS = 1_000, 8_000
@@ -40,15 +42,17 @@ class Fault:
 
 
 def plan(seed: int, rounds: int, parts: Sequence[str]) -> list[tuple[Fault, ...]]:
-    """The faults of each round, which come at the same time. Any five rounds in a row, counted from the first, meet every
-    family of victims. `parts`: the names of all victims, each of which begins with its family's."""
+    """The faults of each round, which come at the same time. Any rounds in a row that are as many as the families of
+    victims, counted from the first, meet each of them. `parts`: the names of all victims, each of which begins with its
+    family's."""
     dice = random.Random(seed)
-    families = [family for _ in range(0, rounds, len(FAMILIES)) for family in dice.sample(FAMILIES, len(FAMILIES))]
+    known = [family for family in FAMILIES if any(part.startswith(family) for part in parts)]
+    families = [family for _ in range(0, rounds, len(known)) for family in dice.sample(known, len(known))]
     planned = []
     for family in families[:rounds]:
         chosen = [family]
         if dice.random() < SECOND_FAULT_CHANCE:
-            chosen.append(dice.choice([other for other in FAMILIES if other != family]))
+            chosen.append(dice.choice([other for other in known if other != family]))
         planned.append(tuple(_fault(dice, [part for part in parts if part.startswith(one)]) for one in chosen))
     return planned
 

@@ -6,21 +6,19 @@ terminate it, which must be how it ends. A loader replaces the version meanwhile
 """
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from acceptance.packages import fixture_source, packed
 from aion_common.clock import SystemClock
-from aion_common.ids import CommandId, Namespace, WorkflowId, http_command_id
+from chaos.caller import Caller
 from chaos.calls import Calls, Refused
+from chaos.notes import Notes
 from support import paced
 
-NAMESPACE = Namespace("default")
 TYPE = "collects"
 SIGNALS_MAX = 4
-REPEAT_CHANCE = 0.1
 QUERY_CHANCE = 0.2
 LIST_CHANCE = 0.1
 OLD_VERSION_CHANCE = 0.1
@@ -28,30 +26,8 @@ ENDS = ("completed", "completed", "completed", "completed", "cancelled", "termin
 """How conversations end, each as likely as the other."""
 
 BETWEEN_CONVERSATIONS_MS = 20
-RESULT_WAIT_MS = 2_000
 LISTED_BEFORE_MS = 1_000
 """A list is asked for runs since so long before the start of the one that must be in it: clocks differ a little."""
-
-
-@dataclass(slots=True)
-class Notes:
-    """What all clients were told. `acknowledged`: the commands that were accepted. The lists of sentences are of broken
-    promises: lost and doubled things, refusals that nobody should get, and what was told that is not so any more (`stale`)."""
-
-    acknowledged: list[CommandId] = field(default_factory=list)
-    starts: int = 0
-    signals: int = 0
-    queries: int = 0
-    lists: int = 0
-    endings: int = 0
-    loads: int = 0
-    unloads: int = 0
-    pinned: int = 0
-    gone: int = 0
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    stale: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,12 +52,15 @@ class Load:
         async for number in paced(range(1_000_000), every_ms=BETWEEN_CONVERSATIONS_MS):
             if done.is_set():
                 return
-            workflow_id = f"r{round_number}-c{client}-{number}"
-            talk = _Talk(load=self, workflow_id=workflow_id, dice=random.Random(f"{self.seed}/{workflow_id}"))
+            caller = self.caller(f"r{round_number}-c{client}-{number}")
             try:
-                newest = max(newest, await talk.hold(newest))
+                newest = max(newest, await _Talk(load=self, caller=caller).hold(newest))
             except Refused as refusal:
-                self.notes.refused.append(f"{workflow_id}: {refusal}")
+                self.notes.refused.append(f"{caller.workflow_id}: {refusal}")
+
+    def caller(self, workflow_id: str) -> Caller:
+        """Whoever speaks of this workflow id."""
+        return Caller(calls=self.calls, notes=self.notes, seed=self.seed, workflow_id=workflow_id)
 
     async def load(self) -> None:
         """The next version, loaded and routed."""
@@ -163,93 +142,68 @@ class Load:
 
 @dataclass(slots=True, kw_only=True)
 class _Talk:
-    """One conversation. `first`: the gateway that it begins every call with."""
+    """One conversation."""
 
     load: Load
-    workflow_id: str
-    dice: random.Random
-    first: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.first = self.dice.randrange(len(self.load.calls.gateways))
+    caller: Caller
 
     async def hold(self, newest: int) -> int:
         """Returns the number of the version that the run was on, if it was the routed one; else 0. `newest`: what this client
         was told before."""
-        load, notes = self.load, self.load.notes
-        wanted, end = self.dice.randrange(SIGNALS_MAX), self.dice.choice(ENDS)
+        load, caller, dice = self.load, self.caller, self.caller.dice
+        wanted, end = dice.randrange(SIGNALS_MAX), dice.choice(ENDS)
         routed = max(newest, load.routed)
-        old = self.dice.choice(list(load.standing)) if self.dice.random() < OLD_VERSION_CHANCE else None
+        old = dice.choice(list(load.standing)) if dice.random() < OLD_VERSION_CHANCE else None
         number = None if old is None else load.standing[old]
         taken = wanted if end == "completed" else wanted + 1
         if not await self._start(taken, old):
             return 0
         for item in range(wanted):
-            await self._accepted(f"{self._path}/signals/item", f"item-{item}", item)
-            notes.signals += 1
-            if item + 1 < taken and self.dice.random() < QUERY_CHANCE:
+            await caller.signal("item", item, f"item-{item}")
+            if item + 1 < taken and dice.random() < QUERY_CHANCE:
                 await self._query(item + 1)
         if end != "completed":
-            await self._accepted(f"{self._path}/{'cancel' if end == 'cancelled' else 'terminate'}", end, {"reason": "enough"})
-            notes.endings += 1
-        told = await load.calls.answered(self.first, "GET", f"{self._path}/result", params={"wait_ms": RESULT_WAIT_MS})
+            await caller.end("cancel" if end == "cancelled" else "terminate")
+        told = await caller.result()
         if told["status"] != end:
-            notes.lost.append(f"{self.workflow_id} is {told['status']} and should be {end}")
+            caller.notes.lost.append(f"{caller.workflow_id} is {told['status']} and should be {end}")
         if told["status"] != "completed":
             return 0
         ran, items = told["result"]
         self._judge(wanted, items)
         if number is not None and ran != number:
-            notes.stale.append(f"{self.workflow_id} ran version {ran} and was started on {number}")
+            caller.notes.stale.append(f"{caller.workflow_id} ran version {ran} and was started on {number}")
         if number is None and ran < routed:
-            notes.stale.append(f"{self.workflow_id} ran version {ran} after {routed} was routed")
+            caller.notes.stale.append(f"{caller.workflow_id} ran version {ran} after {routed} was routed")
         return 0 if number is not None else int(ran)
-
-    @property
-    def _path(self) -> str:
-        return f"/v1/workflows/{self.workflow_id}"
 
     async def _start(self, wanted: int, version: str | None) -> bool:
         """False: the version is gone."""
-        body = {"workflow_type": TYPE, "workflow_id": self.workflow_id, "input": wanted, "version": version}
+        caller, notes = self.caller, self.caller.notes
         before_ms = SystemClock().now_ms()
         try:
-            started = await self._accepted("/v1/workflows", "start", body)
+            started = await caller.start(TYPE, wanted, version)
         except Refused as refusal:
             if refusal.code != "unknown_version" or version not in self.load.closing:
                 raise
-            self.load.notes.gone += 1
+            notes.gone += 1
             self.load.gone.add(version)
             return False
-        self.load.notes.starts += 1
-        if self.dice.random() < LIST_CHANCE:
-            listed = await self.load.listed(self.first, started_after=before_ms - LISTED_BEFORE_MS)
+        if caller.dice.random() < LIST_CHANCE:
+            listed = await self.load.listed(caller.first, started_after=before_ms - LISTED_BEFORE_MS)
             times = sum(run["run_id"] == started["run_id"] for run in listed)
             if times != 1:
-                told = self.load.notes.lost if times == 0 else self.load.notes.doubled
-                told.append(f"{self.workflow_id} is {times} times in the list of {len(listed)}")
+                told = notes.lost if times == 0 else notes.doubled
+                told.append(f"{caller.workflow_id} is {times} times in the list of {len(listed)}")
         return True
 
     async def _query(self, given: int) -> None:
         """The run has taken some of the signals that it was given, in order."""
-        items = await self.load.calls.answered(self.first, "POST", f"{self._path}/queries/items")
-        self.load.notes.queries += 1
+        items = await self.caller.query("items")
         if items != list(range(len(items))) or len(items) > given:
-            self.load.notes.doubled.append(f"{self.workflow_id} answers {items} after {given} signals")
+            self.caller.notes.doubled.append(f"{self.caller.workflow_id} answers {items} after {given} signals")
 
     def _judge(self, wanted: int, items: Sequence[int]) -> None:
-        notes = self.load.notes
-        notes.lost += [f"signal {item} of {self.workflow_id}" for item in range(wanted) if item not in items]
-        notes.doubled += [f"signal {item} of {self.workflow_id}" for item in range(wanted) if items.count(item) > 1]
-
-    async def _accepted(self, path: str, what: str, body: object) -> Mapping[str, Any]:
-        """A command, answered; now and then repeated although it was."""
-        key = f"{self.workflow_id}-{what}"
-        answer: Mapping[str, Any] = await self.load.calls.answered(self.first, "POST", path, key, json=body)
-        self.load.notes.acknowledged.append(http_command_id(NAMESPACE, key, WorkflowId(self.workflow_id)))
-        if self.dice.random() < REPEAT_CHANCE:
-            again = await self.load.calls.answered(self.first + 1, "POST", path, key, json=body)
-            told = [{name: one.get(name) for name in ("run_id", "seq", "version")} for one in (answer, again)]
-            if told[0] != told[1]:
-                self.load.notes.doubled.append(f"{key} was answered {told[0]}, then {told[1]}")
-        return answer
+        notes = self.caller.notes
+        notes.lost += [f"signal {item} of {self.caller.workflow_id}" for item in range(wanted) if item not in items]
+        notes.doubled += [f"signal {item} of {self.caller.workflow_id}" for item in range(wanted) if items.count(item) > 1]

@@ -20,13 +20,19 @@ from aion_server.broker import ENDED_AS_ASKED
 from aion_server.check import Report, check_cluster
 from chaos.brokers import named
 from chaos.calls import GIVEN_UP_S, TRY_S, Calls
+from chaos.effects import Asked, Effect, effects_in
+from chaos.errands import load_chores, run_errands
 from chaos.faults import BROKER, VMS, Fault, FaultKind, plan
 from chaos.load import Load
 from chaos.system import Size, System, running
 from chaos.takeovers import read_ownerships, summary_ms, take_overs
+from chaos.tasks import all_finished
 from support import eventually
 
 CLIENTS = 8
+ERRANDS = 6
+"""Further clients, whose runs need workers."""
+
 ANSWERS_AROUND = 20
 """So many answers before the fault and after it has healed: the load was there, and is there again."""
 
@@ -47,7 +53,8 @@ class Struck:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What all rounds found. `broken`: of the checker's promises, in sentences."""
+    """What all rounds found. `broken`: of the checker's promises, in sentences; `asked`: what the histories say of activities;
+    `effects`: what the workers did."""
 
     seed: int
     rounds: int
@@ -57,6 +64,8 @@ class Outcome:
     missing: list[str] = field(default_factory=list)
     fallen_over: list[str] = field(default_factory=list)
     wrong_ends: list[str] = field(default_factory=list)
+    asked: Asked = field(default_factory=Asked)
+    effects: list[Effect] = field(default_factory=list)
     runs: int = 0
     void: int = 0
     stood_still_ms: dict[FaultKind, list[int]] = field(default_factory=lambda: {kind: [] for kind in FaultKind})
@@ -64,13 +73,16 @@ class Outcome:
     def document(self) -> dict[str, object]:
         """As JSON."""
         notes, calls = self.load.notes, self.load.calls
-        lost = [*notes.lost, *self.missing]
-        sentences = [*lost, *notes.doubled, *notes.refused, *notes.stale, *self.broken, *self.fallen_over, *self.wrong_ends]
+        lost = [*notes.lost, *self.missing, *self.asked.lost(self.effects)]
+        doubled = [*notes.doubled, *self.asked.doubled(self.effects)]
+        found = (lost, doubled, notes.wrong, notes.refused, notes.stale, self.broken, self.fallen_over, self.wrong_ends)
+        sentences = [sentence for sentences in found for sentence in sentences]
         return {
             "seed": self.seed,
             "rounds": self.rounds,
             "lost": len(lost),
-            "doubled": len(notes.doubled),
+            "doubled": len(doubled),
+            "wrong": len(notes.wrong),
             "refused": len(notes.refused),
             "stale": len(notes.stale),
             "broken": len(self.broken),
@@ -82,6 +94,11 @@ class Outcome:
             "queries": notes.queries,
             "lists": notes.lists,
             "endings": notes.endings,
+            "errands": notes.errands,
+            "activities": len(self.asked.completed),
+            "attempts": len(self.asked.tasks),
+            "timed_out": self.asked.timed_out,
+            "effects_again": len(self.effects) - len({effect.key for effect in self.effects}),
             "loads": notes.loads,
             "unloads": notes.unloads,
             "unloads_pinned": notes.pinned,
@@ -113,26 +130,40 @@ async def survive(system: System, planned: Sequence[tuple[Fault, ...]], seed: in
         load = Load(calls=Calls(gateways=gateways), seed=seed)
         outcome = Outcome(seed=seed, rounds=len(planned), load=load, died=system.died)
         await load.load()
+        if system.workers:
+            await load_chores(load)
         for number, faults in enumerate(planned, start=1):
             tell(f"round {number}: {' and '.join(map(str, faults))}")
             struck = await _round(system, load, number, faults)
             await look(system, outcome, struck)
             tell(
                 f"  {load.notes.starts} starts, {load.notes.signals} signals, {load.notes.loads} loads, "
-                f"{load.notes.unloads} unloads; longest answer {load.calls.longest_ms} ms so far"
+                f"{load.notes.unloads} unloads, {load.notes.errands} errands; longest answer {load.calls.longest_ms} ms so far"
             )
             if not outcome.is_clean:
                 tell(f"  broken: {outcome.document()['sentences']}")
                 break
+        if system.workers:
+            await _finish(system)
         return outcome
+
+
+async def _finish(system: System) -> None:
+    log = await connect(system.bootstrap)
+    try:
+        await all_finished(system.bootstrap, log, Topics("aion."))
+    finally:
+        await log.close()
 
 
 async def _round(system: System, load: Load, number: int, faults: tuple[Fault, ...]) -> list[Struck]:
     """Returns once everything that was asked is answered."""
-    done = asyncio.Event()
+    done, healed = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as clients:
         for client in range(CLIENTS):
             clients.create_task(load.converse(client, number, done))
+        for client in range(ERRANDS if system.workers else 0):
+            clients.create_task(run_errands(load, client, number, healed))
         try:
             await more_answers(load)
             loading = clients.create_task(load.replace())
@@ -140,8 +171,10 @@ async def _round(system: System, load: Load, number: int, faults: tuple[Fault, .
                 strokes = [striking.create_task(_strike(system, fault)) for fault in faults]
             await loading
             await more_answers(load)
+            healed.set()
             await load.replace()
         finally:
+            healed.set()
             done.set()
     await load.settle()
     return [stroke.result() for stroke in strokes]
@@ -195,9 +228,11 @@ async def look(system: System, outcome: Outcome, struck: list[Struck]) -> None:
     try:
         report = await check_cluster(log, Topics("aion."))
         ownerships = await read_ownerships(log, Topics("aion."), system.size.partitions)
+        await outcome.asked.read_on(log, Topics("aion."), system.size.partitions)
     finally:
         await log.close()
     _judge(outcome, report)
+    outcome.effects = effects_in(system.ledger)
     outcome.fallen_over = [f"{name} fell over a defect, see its log" for name in system.fallen_over()]
     outcome.wrong_ends += [one.wrong for one in struck if one.wrong is not None]
     if any(one.fault.victim.startswith(BROKER) for one in struck):

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,10 +22,14 @@ from aion_server.broker import Broker, free_port, seats
 from aion_server.init import create_cluster
 from aion_server.programs import catalog_program, executor_program, gateway_program
 from aion_server.stack import SESSION_MS, BrokerPart
-from aion_server.supervisor import Change, Died, Part, Program, Supervisor, sleep_ms
-from chaos.faults import BROKER, VMS
+from aion_server.supervisor import Change, Died, Launch, Part, Program, Supervisor, sleep_ms
+from chaos.activities import LEDGER
+from chaos.faults import BROKER, VMS, WORKER
 
 Adapt = Callable[[Program], Program]
+
+WORKER_GRACE_S = 2
+"""Activities that take longer than this are given up by a worker that is asked to end; some of ours do."""
 
 TRACEBACK = "Traceback (most recent call last)"
 KILLED = f"killed by signal {int(signal.SIGKILL)}"
@@ -73,6 +78,7 @@ class Size:
     executors: int = 2
     gateways: int = 2
     catalogs: int = 2
+    workers: int = 0
     partitions: int = 8
     brokers: int = 1
     broker_session_ms: int = BROKER_SESSION_MS
@@ -82,10 +88,11 @@ class Size:
 
 @dataclass(slots=True, kw_only=True)
 class System:
-    """What runs. `died`: parts that ended by themselves, with how."""
+    """What runs. `died`: parts that ended by themselves, with how; `ledger`: the file of what the workers did."""
 
     size: Size
     parts: Mapping[str, HeldPart]
+    ledger: Path
     died: list[str] = field(default_factory=list)
 
     @property
@@ -107,6 +114,11 @@ class System:
     def executors(self) -> list[str]:
         """Their names."""
         return [name for name in self.parts if name.startswith("executor")]
+
+    @property
+    def workers(self) -> list[str]:
+        """Their names."""
+        return [name for name in self.parts if name.startswith(WORKER)]
 
     @property
     def services(self) -> list[str]:
@@ -174,7 +186,7 @@ async def running(folder: Path, size: Size, adapt: Adapt = lambda program: progr
         bootstrap="127.0.0.1:1",
         log_level="info",
     )
-    system = System(size=size, parts={})
+    system = System(size=size, parts={}, ledger=folder / "ledger.jsonl")
 
     def changed(change: Change) -> None:
         if isinstance(change, Died) and change.reason != KILLED:
@@ -193,7 +205,11 @@ async def running(folder: Path, size: Size, adapt: Adapt = lambda program: progr
                     starting.create_task(cluster.start([broker]))
             settings = settings.model_copy(update={"bootstrap": _bootstrap(brokers)})
             await create_cluster(settings)
-            tiers = [[HeldPart(adapt(program)) for program in tier] for tier in _services(settings, size)]
+            programs = [
+                *_services(settings, size),
+                [_worker(settings, number, system.ledger) for number in range(size.workers)],
+            ]
+            tiers = [[HeldPart(adapt(program)) for program in tier] for tier in programs]
             system.parts = {part.name: part for part in (*brokers, *(part for tier in tiers for part in tier))}
             for tier in tiers:
                 await supervisor.start(tier)
@@ -231,3 +247,13 @@ def _services(settings: Settings, size: Size) -> list[list[Program]]:
         for number in range(1, size.gateways + 1)
     ]
     return [catalogs, executors, gateways]
+
+
+def _worker(settings: Settings, number: int, ledger: Path) -> Program:
+    """`aion worker`, which ends with us."""
+    name = f"{WORKER}-{number + 1}"
+    code = "from aion_common.service import end_with_parent; end_with_parent(); from aion_cli.app import main; main()"
+    arguments = ["chaos.activities", "--bootstrap", settings.bootstrap, "--grace", str(WORKER_GRACE_S)]
+    given = [f"PYTHONPATH={os.pathsep.join(sys.path)}", f"{LEDGER}={ledger}"]
+    command = ["env", *given, sys.executable, "-c", code, "worker", *arguments]
+    return Program(name=name, launch=lambda: Launch(command=command), log=settings.data_dir / "logs" / f"{name}.log")

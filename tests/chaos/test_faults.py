@@ -3,10 +3,21 @@
 from aion_common.ids import NO_NAMESPACE, NO_RUN, NO_WORKFLOW
 from aion_common.kafka.api import LogRecord
 from aion_common.records.events import HistoryRecord, OwnerEpoch, PartitionEvent, Progress
-from chaos.faults import FAMILIES, FaultKind, plan
+from chaos.faults import FAMILIES, WORKER, FaultKind, plan
 from chaos.takeovers import Ownership, TakeOver, ownerships_of, summary_ms, take_overs
 
-PARTS = ("broker", "catalog-1", "catalog-2", "executor-1", "executor-2", "gateway-1", "gateway-2", "vms")
+PARTS = (
+    "broker",
+    "catalog-1",
+    "catalog-2",
+    "executor-1",
+    "executor-2",
+    "gateway-1",
+    "gateway-2",
+    "vms",
+    "worker-1",
+    "worker-2",
+)
 
 
 def test_one_seed_is_one_plan() -> None:
@@ -14,12 +25,17 @@ def test_one_seed_is_one_plan() -> None:
     assert plan(7, 20, PARTS) != plan(8, 20, PARTS)
 
 
-def test_five_rounds_meet_every_family_of_victims() -> None:
+def test_six_rounds_meet_every_family_of_victims() -> None:
     for seed in range(50):
-        first_victims = [faults[0].victim for faults in plan(seed, 5, PARTS)]
+        first_victims = [faults[0].victim for faults in plan(seed, 6, PARTS)]
         assert sorted(family for family in FAMILIES for victim in first_victims if victim.startswith(family)) == sorted(
             FAMILIES
         )
+
+
+def test_a_family_that_is_not_there_is_no_victim() -> None:
+    planned = plan(1, 20, [part for part in PARTS if not part.startswith(WORKER)])
+    assert not [fault for faults in planned for fault in faults if fault.victim.startswith(WORKER)]
 
 
 def test_every_victim_is_killed_and_stopped_and_asked_in_some_plan() -> None:

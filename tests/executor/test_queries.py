@@ -1,8 +1,9 @@
 """What a query shows is in the log: its answer waits for the turns that it may show."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aion_common.clock import SystemClock
 from aion_common.ids import run_id_of
@@ -10,6 +11,7 @@ from aion_common.kafka.api import Appended, FencedAppender, KeyValue, ProducerId
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
+from aion_executor.shell.http import create_app
 from aion_executor.shell.ownership import take_over
 from aion_executor.shell.partition import OwnedPartition
 from aion_executor.shell.queues import Queues
@@ -108,3 +110,17 @@ async def test_answer_waits_for_the_turn_that_it_may_show_and_a_closed_run_for_i
     await asyncio.gather(owning, return_exceptions=True)
     await sender.close()
     await owned.close()
+
+
+async def test_a_gateway_that_hangs_up_before_its_body_came_is_no_defect() -> None:
+    told: list[object] = []
+
+    async def hang_up() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def tell(message: MutableMapping[str, Any]) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/partitions/0/query", "query_string": b"", "headers": []}
+    await create_app("m", dict)(scope, hang_up, tell)
+    assert told, "the request ends, whoever listens"

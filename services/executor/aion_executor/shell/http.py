@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -37,7 +37,13 @@ def create_app(member: str, owned: Owned) -> Starlette:
         return _json(200, {"member": member, "owned": epochs})
 
     routes = [Route("/ready", ready), metrics_route()]
-    return Starlette(routes=[*routes, *_routes_of_runs(owned), *_routes_of_partitions(owned)])
+    routes += [*_routes_of_runs(owned), *_routes_of_partitions(owned)]
+    return Starlette(routes=routes, exception_handlers={ClientDisconnect: _nobody_listens})
+
+
+async def _nobody_listens(_request: Request, _error: Exception) -> Response:
+    """The gateway hung up before its request was whole: it died, or gave up."""
+    return Response(status_code=400)
 
 
 def _routes_of_runs(owned: Owned) -> list[Route]:
