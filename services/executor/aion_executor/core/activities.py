@@ -51,21 +51,25 @@ def close_by(activity: Activity) -> int:
 
 def next_time(activity: Activity) -> tuple[int, TimeoutKind | None]:
     """When time does something to it next, and what: the time-out that is over then; None: the next attempt begins."""
-    times: list[tuple[int, TimeoutKind | None]] = [(close_by(activity), TimeoutKind.SCHEDULE_TO_CLOSE)]
     limits = activity.timeouts
+    first: tuple[int, TimeoutKind | None] = close_by(activity), TimeoutKind.SCHEDULE_TO_CLOSE
     if activity.task_at is None:
         assert activity.retry_at is not None, "an activity without a task waits for its next attempt"
-        times.append((activity.retry_at, None))
-    elif activity.started_at is None:
+        return _sooner(first, activity.retry_at, None)
+    if activity.started_at is None:
         if limits.schedule_to_start_ms is not None:
-            times.append((activity.task_at + limits.schedule_to_start_ms, TimeoutKind.SCHEDULE_TO_START))
-    else:
-        if limits.start_to_close_ms is not None:
-            times.append((activity.started_at + limits.start_to_close_ms, TimeoutKind.START_TO_CLOSE))
-        if limits.heartbeat_ms is not None:
-            alive_at = max(activity.started_at, activity.beat_at or 0)
-            times.append((alive_at + limits.heartbeat_ms, TimeoutKind.HEARTBEAT))
-    return min(times, key=lambda time: time[0])
+            first = _sooner(first, activity.task_at + limits.schedule_to_start_ms, TimeoutKind.SCHEDULE_TO_START)
+        return first
+    if limits.start_to_close_ms is not None:
+        first = _sooner(first, activity.started_at + limits.start_to_close_ms, TimeoutKind.START_TO_CLOSE)
+    if limits.heartbeat_ms is not None:
+        alive_at = max(activity.started_at, activity.beat_at or 0)
+        first = _sooner(first, alive_at + limits.heartbeat_ms, TimeoutKind.HEARTBEAT)
+    return first
+
+
+def _sooner(first: tuple[int, TimeoutKind | None], time_ms: int, kind: TimeoutKind | None) -> tuple[int, TimeoutKind | None]:
+    return first if first[0] <= time_ms else (time_ms, kind)
 
 
 def reports_start(timeouts: ActivityTimeouts) -> bool:

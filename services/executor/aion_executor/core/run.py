@@ -88,9 +88,14 @@ def due_at(run: Run) -> int | None:
     """When time itself does something to the run next, if it is still open then: in milliseconds since the epoch."""
     if not is_open(run):
         return None
-    times = [*run.timers.values(), *(next_time(activity)[0] for activity in run.activities.values())]
-    if run.cancel is not None:
-        times.append(run.cancel.deadline_ms)
-    if run.timeout_at is not None:
-        times.append(run.timeout_at)
-    return min(times, default=None)
+    due = run.timeout_at
+    if run.cancel is not None and (due is None or run.cancel.deadline_ms < due):
+        due = run.cancel.deadline_ms
+    for fire_at in run.timers.values():
+        if due is None or fire_at < due:
+            due = fire_at
+    for activity in run.activities.values():
+        next_ms = next_time(activity)[0]
+        if due is None or next_ms < due:
+            due = next_ms
+    return due

@@ -55,10 +55,16 @@ class RocksTables:
     def write(self, batch: RawBatch) -> None:
         """See `Tables`."""
         changes = WriteBatch(raw_mode=True)
+        # Looked up once for all rows of a table that stand together: an enum's hash is no field of C.
+        at, column = None, None
         for table, key in batch.deletes:
-            changes.delete(key, self._columns[table])
+            if table is not at:
+                at, column = table, self._columns[table]
+            changes.delete(key, column)
         for table, key, value in batch.puts:
-            changes.put(key, value, self._columns[table])
+            if table is not at:
+                at, column = table, self._columns[table]
+            changes.put(key, value, column)
         self._database.write(changes)
 
     def close(self) -> None:

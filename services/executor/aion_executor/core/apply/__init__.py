@@ -40,24 +40,32 @@ from aion_executor.core.run import Run
 
 def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Run:
     """The run after an event of it. `value_bytes`: size of the record as it stands in the log."""
-    match record.event:
-        case RunStarted() as event:
-            return runs.started(record, event, value_bytes)
-        case event if isinstance(event, PartitionEvent):
-            raise AssertionError("an event of a partition was applied to a run")
-        case event:
-            assert run is not None, "the first event of a run is RunStarted"
-            assert record.seq == run.seq + 1, "the events of a run have no gap"
+    event = record.event
+    if isinstance(event, RunStarted):
+        return runs.started(record, event, value_bytes)
+    assert run is not None, "the first event of a run is RunStarted"
+    assert record.seq == run.seq + 1, "the events of a run have no gap"
     run = runs.extended(run, record, value_bytes)
+    # The most frequent first: each class pattern is tried in turn.
     match event:
+        case (
+            ActivityScheduled()
+            | ActivityCompleted()
+            | ActivityStarted()
+            | ActivityFailed()
+            | ActivityTimedOut()
+            | ActivityRetried()
+            | ActivityCancelled()
+        ):
+            return activities.changed(run, event, record.recorded_at)
         case SignalReceived():
             return signals.received(run, record.seq)
         case TurnEnded():
             return turns.ended(run, event)
-        case TimerStarted() | TimerCancelled() | TimerFired():
-            return timers.changed(run, event)
         case RunCompleted():
             return runs.completed(run, event, record.recorded_at)
+        case TimerStarted() | TimerCancelled() | TimerFired():
+            return timers.changed(run, event)
         case RunFailed():
             return runs.failed(run, event, record.recorded_at)
         case RunBlocked():
@@ -71,15 +79,15 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
         case (
-            ActivityScheduled()
-            | ActivityStarted()
-            | ActivityCompleted()
-            | ActivityFailed()
-            | ActivityTimedOut()
-            | ActivityRetried()
-            | ActivityCancelled()
+            OwnerEpoch()
+            | Progress()
+            | CatalogApplied()
+            | StartParked()
+            | StartReleased()
+            | DeadLettered()
+            | HeartbeatsReceived()
         ):
-            return activities.changed(run, event, record.recorded_at)
+            raise AssertionError("an event of a partition was applied to a run")
         case _:
             assert_never(event)
 
