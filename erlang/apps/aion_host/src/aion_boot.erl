@@ -5,7 +5,7 @@
 
 %% First our own modules: OTP's are loaded through them. All of it is loaded before the VM says that it is ready.
 -define(OWN, [error_handler, code, aion_code, aion_limits, aion_msgpack, aion_frames, aion_json, aion_turns, aion_rows,
-              aion_results, aion_io, aion_poll, aion_writer, aion_run, aion_query, aion_host, aion_check, aion_flow,
+              aion_results, aion_io, aion_poll, aion_writer, aion_giver, aion_run, aion_query, aion_host, aion_check, aion_flow,
               aion_flow_requests, aion_flow_wait]).
 %% What nearly every workflow calls. The rest of stdlib is loaded when it is first called.
 -define(USUAL, [lists, maps, proplists, string, unicode_util, binary, io, io_lib, io_lib_format, io_lib_pretty, gb_trees,

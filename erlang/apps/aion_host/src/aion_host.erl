@@ -1,8 +1,8 @@
 %% The host inside the VM: owns the port, keeps which activation is which process, and moves what arrives to where it
 %% belongs. It never computes; runs, loads, checks, encoding and printing have processes of their own.
 %%
-%% At high priority, on a VM with one scheduler: no run executes while the host hands out the inputs of a turn, so a run
-%% gets all of them at once or none.
+%% At high priority, on a VM with one scheduler: a run executes only when the host has nothing to do, or while a garbage
+%% collection of the host is done elsewhere. So what a run may see of a turn's inputs is there before it is woken (aion_giver).
 -module(aion_host).
 -export([start/1]).
 
@@ -19,6 +19,7 @@
 -record(host, {
     port :: port(),
     writer :: pid(),
+    giver :: pid(),
     io :: pid(),
     bell :: aion_poll:bell(),
     queries :: pid(),
@@ -60,7 +61,9 @@ boot(Fd) ->
     Writer = aion_writer:start_link(Port),
     Writer ! {out, {ready, list_to_binary(erlang:system_info(otp_release))}},
     Bell = aion_poll:start_link(self()),
-    loop(#host{port = Port, writer = Writer, io = Io, bell = Bell, queries = aion_query:start_link(Writer)}).
+    Giver = aion_giver:start_link(),
+    Queries = aion_query:start_link(Writer),
+    loop(#host{port = Port, writer = Writer, giver = Giver, io = Io, bell = Bell, queries = Queries}).
 
 loop(#host{port = Port} = Host) ->
     receive
@@ -167,8 +170,9 @@ entry(#{module := Module, function := Function}) ->
 
 spawn_run(Module, Function, #{argument := Argument, info := Info}, NowMs, Gifts) ->
     Heap = #{size => aion_limits:heap_words(), kill => true, error_logger => true},
-    {Pid, _} = spawn_opt(aion_run, run, [Module, Function, Argument, Gifts], [monitor, {max_heap_size, Heap}]),
+    {Pid, _} = spawn_opt(aion_run, run, [Module, Function, Argument], [monitor, {max_heap_size, Heap}]),
     ok = aion_rows:add(Pid, NowMs, Info),
+    Pid ! {aion_begin, Gifts},
     Pid.
 
 note(Activation, Pid, #host{activations = Activations} = Host) ->
@@ -273,12 +277,12 @@ perform([], Activation, #run{turns = Turns} = Run, Host) ->
     aion_turns:wait(Turns) =:= none orelse ets:delete(aion_open, Activation),
     keep(Activation, Run, Host);
 perform([{give, NowMs, Gifts} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Gifts),
+    hand_over(Run, NowMs, Gifts, Host),
     begun(Rest, Activation, begin_turn(Activation, Run, none, Host));
 perform([watch | Rest], Activation, #run{seen = Seen} = Run, Host) ->
     begun(Rest, Activation, begin_turn(Activation, Run, Seen, Host));
 perform([{add, NowMs, Gifts} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Gifts),
+    hand_over(Run, NowMs, Gifts, Host),
     perform(Rest, Activation, Run, Host);
 perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Writer} = Host) ->
     out(report(Action, Activation), Writer),
@@ -292,10 +296,9 @@ perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Write
 
 begun(Rest, Activation, #host{runs = Runs} = Host) -> perform(Rest, Activation, map_get(Activation, Runs), Host).
 
-hand_over(#run{pid = Pid}, NowMs, Gifts) ->
+hand_over(#run{pid = Pid}, NowMs, Gifts, #host{giver = Giver}) ->
     ok = aion_rows:at(Pid, NowMs),
-    [aion_run:give(Pid, Gift) || Gift <- Gifts],
-    ok.
+    aion_run:give(Pid, Gifts, Giver).
 
 report({report, {wait, Kind, Name}, Seq, Requests}, Activation) -> {waiting, Activation, Seq, Kind, Name, Requests};
 report({report, {completed, Json}, Seq, _}, Activation) -> {completed, Activation, Seq, Json};

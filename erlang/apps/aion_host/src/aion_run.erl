@@ -1,23 +1,37 @@
 %% One process per run: runs Module:Function(Argument), tells the host how it ended.
 -module(aion_run).
--export([cut/2, finish/3, give/2, run/4, too_large/4]).
+-export([cut/2, finish/3, give/3, run/3, too_large/4]).
 
--spec run(module(), atom(), Argument :: binary(), [aion_turns:gift()]) -> ok.
-%% Body of the process. Exits of what the workflow links to arrive as messages.
-run(Module, Function, Argument, Gifts) ->
+-spec run(module(), atom(), Argument :: binary()) -> ok.
+%% Body of the process, which begins when it is told so. Exits of what the workflow links to arrive as messages.
+run(Module, Function, Argument) ->
     process_flag(trap_exit, true),
-    [give(self(), Gift) || Gift <- Gifts],
+    receive {aion_begin, Gifts} -> [self() ! Message || Message <- given(self(), Gifts)] end,
     aion_host ! {turn, self(), finish(Module, Function, [Argument])},
     ok.
 
--spec give(pid(), aion_turns:gift()) -> ok.
+-spec give(pid(), [aion_turns:gift()], Giver :: pid()) -> ok.
+%% To a run that waits. What it looks up is there before the first message, which wakes it.
+give(Pid, Gifts, Giver) ->
+    case given(Pid, Gifts) of
+        [] -> ok;
+        [Message] -> send(Pid, Message);
+        Messages -> send(Giver, {give, Pid, Messages})
+    end.
+
 %% Signals are messages; a request to cancel, and the news that something has ended, are messages to a run that waits in the
-%% SDK, which takes them.
-give(Pid, {ended, Id, Outcome}) -> aion_results:ended(Pid, Id, Outcome);
-give(Pid, {wake, Ids}) -> send(Pid, {aion_ended, Ids});
-give(Pid, {pend, Reason}) -> aion_rows:cancel(Pid, Reason);
-give(Pid, {raise, Reason}) -> send(Pid, {aion_cancelled, Reason});
-give(Pid, Signal) -> send(Pid, Signal).
+%% SDK, which takes them. The rest is written where the run looks it up.
+given(Pid, Gifts) -> lists:append([given_one(Pid, Gift) || Gift <- Gifts]).
+
+given_one(Pid, {ended, Id, Outcome}) ->
+    ok = aion_results:ended(Pid, Id, Outcome),
+    [];
+given_one(Pid, {pend, Reason}) ->
+    ok = aion_rows:cancel(Pid, Reason),
+    [];
+given_one(_, {wake, Ids}) -> [{aion_ended, Ids}];
+given_one(_, {raise, Reason}) -> [{aion_cancelled, Reason}];
+given_one(_, Signal) -> [Signal].
 
 send(Pid, Message) ->
     Pid ! Message,

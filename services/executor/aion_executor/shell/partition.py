@@ -42,6 +42,8 @@ Place = tuple[str, int, Headers]
 
 ENDED = "the ownership of the partition ended"
 
+ENDED_UNTOLD = "the VM died in a turn whose end was not told"
+
 RETRY_S = 0.2
 IDLE_CHECK_S = 5.0
 
@@ -64,6 +66,7 @@ class OwnedPartition:
     clock: Clock
     loop: PartitionLoop = field(init=False)
     vms: Vms = field(init=False)
+    _turns: QueueCheck = field(init=False)
     restored: Restore
     connect: ConnectVms
     queues: Queues
@@ -80,7 +83,8 @@ class OwnedPartition:
     _has_ended: bool = False
 
     def __post_init__(self) -> None:
-        self.vms = self.connect(QueueCheck(self, self.queues))
+        self._turns = QueueCheck(self, self.queues)
+        self.vms = self.connect(self._turns)
         self.loop = PartitionLoop(
             number=self.number,
             store=self.restored.store,
@@ -176,6 +180,8 @@ class OwnedPartition:
         except VmDied:
             self._check_owned()
             raise
+        if not await self._turns.passed(activation):
+            raise VmDied(ENDED_UNTOLD)
         self._check_owned()
         await self._until_written(self.loop.turns_proposed)
         return answer
@@ -313,6 +319,8 @@ class OwnedPartition:
             waiting = [await self._owed.get()]
             while not self._owed.empty():
                 waiting.append(self._owed.get_nowait())
+            if not all(self.queues.is_placed(send.topic) for owed in waiting for send in owed.sends):
+                await self.queues.looked()
             by_place: dict[Place, list[KeyValue]] = defaultdict(list)
             for send in (send for owed in waiting for send in owed.sends):
                 by_place[self._place_of(send)].append((send.key, send.value))

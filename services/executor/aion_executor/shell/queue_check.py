@@ -4,6 +4,7 @@ Its activity would fail for good if it has one attempt, and the queue may be a s
 with a slow VM; the turns of others pass.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ class QueueCheck:
     taker: TurnTaker
     queues: Queues
     _held: dict[Activation, list[TurnEnd | None]] = field(default_factory=dict)
+    _waiting: dict[Activation, list[asyncio.Future[bool]]] = field(default_factory=dict)
 
     def outcome(self, activation: Activation, ended: TurnEnd | None) -> None:
         """See `TurnTaker`."""
@@ -35,7 +37,22 @@ class QueueCheck:
         """See `TurnTaker`. A turn that is held has not ended: the replay comes to it again."""
         for activation in activations:
             self._held.pop(activation, None)
+            self._tell(activation, False)
         self.taker.gone(activations)
+
+    async def passed(self, activation: Activation) -> bool:
+        """Return once no turn of it is held; False: it has gone with its VM, and what it showed may be of a turn that is not
+        told."""
+        if activation not in self._held:
+            return True
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(activation, []).append(waiter)
+        return await waiter
+
+    def _tell(self, activation: Activation, has_passed: bool) -> None:
+        for waiter in self._waiting.pop(activation, ()):
+            if not waiter.done():
+                waiter.set_result(has_passed)
 
     def _seeks(self, ended: TurnEnd) -> bool:
         return any(isinstance(request, ScheduleActivity) and request.queue not in self.queues for request in ended.requests)
@@ -46,3 +63,5 @@ class QueueCheck:
         self.taker.outcome(activation, held[0])
         for ended in held[1:]:
             self.outcome(activation, ended)
+        if activation not in self._held:
+            self._tell(activation, True)

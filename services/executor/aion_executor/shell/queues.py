@@ -42,6 +42,16 @@ class Queues(Collection[str]):
         """Where a record with this key belongs in a topic of tasks; other topics that are written by key have one partition."""
         return partition_of(key, self._partitions.get(noun, 1))
 
+    def is_placed(self, noun: str) -> bool:
+        """Whether `partition_of` can tell for this topic. A new owner may owe tasks of a queue that it has not seen yet."""
+        return noun in self._partitions or not noun.startswith(tasks_noun(""))
+
+    async def looked(self) -> None:
+        """Return after the next look that begins."""
+        has_looked = asyncio.Event()
+        self.when_looked(has_looked.set)
+        await has_looked.wait()
+
     def when_looked(self, tell: Callable[[], None]) -> None:
         """Call `tell` after the next look that begins: a queue that was created before now is known then."""
         self._asking.append(tell)

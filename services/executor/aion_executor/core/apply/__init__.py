@@ -15,7 +15,6 @@ from aion_common.records.events import (
     HeartbeatsReceived,
     HistoryRecord,
     OwnerEpoch,
-    PartitionEvent,
     Progress,
     RunBlocked,
     RunCancelled,
