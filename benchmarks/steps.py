@@ -122,7 +122,7 @@ class Row:
     runs_per_s: int
 
 
-ROWS = {
+ROWS: Mapping[str, Row] = {
     "one": Row(CHAIN, 1, 20),
     "at_once_50": Row(CHAIN, 50, 200),
     "at_once_500": Row(CHAIN, 500, 400),

@@ -52,10 +52,12 @@ MUTANTS = (
     Mutant(
         name="sends after acknowledgement",
         file=_EXECUTOR + "shell/partition.py",
-        before="        self._appended_records += len(records)",
-        after="        assert self.loop._in_flight is not None\n"
-        "        self._owed.put_nowait(Owed(sends=tuple(self.loop._in_flight.changes.sends), through=-1))\n"
-        "        self._appended_records += len(records)",
+        before="            appended = await self.appender.append_next(self._sealed)\n",
+        after="            records, in_flight = self._sealed(), self.loop._in_flight\n"
+        "            assert in_flight is not None\n"
+        "            self._owed.put_nowait(Owed(sends=tuple(in_flight.changes.sends), through=-1))\n"
+        "            await asyncio.sleep(0.05)\n"
+        "            appended = await self.appender.append(records)\n",
         tests=("executor/test_ownership.py::test_append_of_unknown_outcome_loses_and_doubles_nothing",),
     ),
     Mutant(

@@ -188,8 +188,7 @@ KAFKA_LEAD_MS = 500
 
 APPEND_MS = 20_000
 """An append, send or commit without an acknowledgement for this long is `Unavailable`: its outcome is unknown. A broker that
-died counts as alive for 9 s by default (`broker.session.timeout.ms`), 2 s more if it was the controller, and what it led or
-had a copy of stands still for so long."""
+died counts as alive for 9 s by default (`broker.session.timeout.ms`), 11 s if it was the controller; its copies stand still."""
 
 BATCHES_PER_REQUEST_MAX = 64
 """Record batches of one produce request: of BATCH_BYTES_MAX each they stay below the 100 MB that brokers take at once."""

@@ -39,10 +39,11 @@ from aion_executor.core.run import Run
 
 def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Run:
     """The run after an event of it. `value_bytes`: size of the record as it stands in the log."""
-    event = record.event
-    if isinstance(event, RunStarted):
-        return runs.started(record, event, value_bytes)
-    assert run is not None, "the first event of a run is RunStarted"
+    match record.event:
+        case RunStarted() as event:
+            return runs.started(record, event, value_bytes)
+        case event:
+            assert run is not None, "the first event of a run is RunStarted"
     assert record.seq == run.seq + 1, "the events of a run have no gap"
     run = runs.extended(run, record, value_bytes)
     # The most frequent first: each class pattern is tried in turn.
