@@ -314,6 +314,20 @@ def test_a_heartbeat_of_an_old_attempt_does_not_hide_that_of_the_present_one() -
     assert world.newest(W1).activities[1].beat_at == world.now_ms
 
 
+def test_a_heartbeat_under_another_workflow_id_keeps_nothing_alive() -> None:
+    world = world_with("calls")
+    task = world.tasks[0]
+    told(world, task, TaskStarted())
+    pass_time(world, 400)
+    told(world, task, TaskHeartbeat(details=None))
+    told(world, replace(task, workflow_id=WorkflowId("w2")), TaskHeartbeat(details=json_payload(b"1")))
+    known = world.newest(W1).activities[1]
+    assert (known.beat_at, known.heartbeat) == (world.now_ms, None)
+    pass_time(world, 400)
+    told(world, replace(task, workflow_id=WorkflowId("w2")), TaskHeartbeat(details=None))
+    assert world.newest(W1).activities[1].beat_at == world.now_ms - 400
+
+
 def test_silence_counts_from_the_start_when_a_heartbeat_came_before_it() -> None:
     world = world_with("calls")
     told(world, world.tasks[0], TaskHeartbeat(details=None))

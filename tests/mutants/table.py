@@ -261,15 +261,15 @@ MUTANTS = (
     Mutant(
         name="heartbeats: none of an attempt that has ended in the batch",
         file=_EXECUTOR + "heartbeats.py",
-        before="present = tuple(beat for beat in self._newest.values() if is_present(state.run(beat.run_id), beat))",
-        after="present = tuple(self._newest.values())",
+        before="present = tuple(beat for report, beat in newest if concerned(state.run(beat.run_id), report) is not None)",
+        after="present = tuple(beat for _, beat in newest)",
         tests=("core/test_activities.py::test_a_heartbeat_of_an_attempt_that_ended_in_the_same_batch_is_not_recorded",),
     ),
     Mutant(
         name="heartbeats: an old attempt does not hide the present one",
         file=_EXECUTOR + "heartbeats.py",
-        before="self._newest[report.run_id, report.activity, report.attempt] = beat",
-        after="self._newest[report.run_id, report.activity, 0] = beat",
+        before="self._newest[attempt] = report, beat",
+        after="self._newest[attempt[:-1]] = report, beat",
         tests=("core/test_activities.py::test_a_heartbeat_of_an_old_attempt_does_not_hide_that_of_the_present_one",),
     ),
     Mutant(
