@@ -1,16 +1,25 @@
 %% Sends a run several messages at once: no run executes in between. The host cannot: when its heap is large a garbage
-%% collection takes it to another scheduler, in the middle of anything, and runs go on meanwhile. This process has the highest
-%% priority, and a heap that stays too small for that (1 MiB).
+%% collection takes it to another scheduler, in the middle of anything, and runs go on meanwhile. So a process of its own does,
+%% of the highest priority, born with room for all it is given, so that it never collects; and the host waits for it, so that
+%% what it gives next comes later.
 -module(aion_giver).
--export([start_link/0]).
+-export([give/2]).
 
--spec start_link() -> pid().
-%% Takes {give, pid(), [Message]}.
-start_link() -> spawn_opt(fun loop/0, [link, {message_queue_data, off_heap}, {priority, max}]).
+%% Beside the messages: its own calls.
+-define(WORDS, 1000).
 
-loop() ->
-    receive
-        {give, Pid, Messages} ->
-            [Pid ! Message || Message <- Messages],
-            loop()
-    end.
+-spec give(pid(), [term()]) -> ok.
+give(_, []) -> ok;
+give(Pid, [Message]) ->
+    Pid ! Message,
+    ok;
+give(Pid, Messages) ->
+    Room = [{priority, max}, {min_heap_size, 2 * erts_debug:flat_size(Messages) + ?WORDS}],
+    {_, Monitor} = spawn_opt(fun() -> all(Pid, Messages) end, [monitor | Room]),
+    receive {'DOWN', Monitor, process, _, normal} -> ok end.
+
+%% Makes no terms.
+all(Pid, [Message | Rest]) ->
+    Pid ! Message,
+    all(Pid, Rest);
+all(_, []) -> ok.

@@ -19,7 +19,6 @@
 -record(host, {
     port :: port(),
     writer :: pid(),
-    giver :: pid(),
     io :: pid(),
     bell :: aion_poll:bell(),
     queries :: pid(),
@@ -61,9 +60,8 @@ boot(Fd) ->
     Writer = aion_writer:start_link(Port),
     Writer ! {out, {ready, list_to_binary(erlang:system_info(otp_release))}},
     Bell = aion_poll:start_link(self()),
-    Giver = aion_giver:start_link(),
     Queries = aion_query:start_link(Writer),
-    loop(#host{port = Port, writer = Writer, giver = Giver, io = Io, bell = Bell, queries = Queries}).
+    loop(#host{port = Port, writer = Writer, io = Io, bell = Bell, queries = Queries}).
 
 loop(#host{port = Port} = Host) ->
     receive
@@ -277,12 +275,12 @@ perform([], Activation, #run{turns = Turns} = Run, Host) ->
     aion_turns:wait(Turns) =:= none orelse ets:delete(aion_open, Activation),
     keep(Activation, Run, Host);
 perform([{give, NowMs, Gifts} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Gifts, Host),
+    hand_over(Run, NowMs, Gifts),
     begun(Rest, Activation, begin_turn(Activation, Run, none, Host));
 perform([watch | Rest], Activation, #run{seen = Seen} = Run, Host) ->
     begun(Rest, Activation, begin_turn(Activation, Run, Seen, Host));
 perform([{add, NowMs, Gifts} | Rest], Activation, Run, Host) ->
-    hand_over(Run, NowMs, Gifts, Host),
+    hand_over(Run, NowMs, Gifts),
     perform(Rest, Activation, Run, Host);
 perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Writer} = Host) ->
     out(report(Action, Activation), Writer),
@@ -296,9 +294,9 @@ perform([Action | Rest], Activation, #run{pid = Pid} = Run, #host{writer = Write
 
 begun(Rest, Activation, #host{runs = Runs} = Host) -> perform(Rest, Activation, map_get(Activation, Runs), Host).
 
-hand_over(#run{pid = Pid}, NowMs, Gifts, #host{giver = Giver}) ->
+hand_over(#run{pid = Pid}, NowMs, Gifts) ->
     ok = aion_rows:at(Pid, NowMs),
-    aion_run:give(Pid, Gifts, Giver).
+    aion_run:give(Pid, Gifts).
 
 report({report, {wait, Kind, Name}, Seq, Requests}, Activation) -> {waiting, Activation, Seq, Kind, Name, Requests};
 report({report, {completed, Json}, Seq, _}, Activation) -> {completed, Activation, Seq, Json};

@@ -1,6 +1,6 @@
 %% One process per run: runs Module:Function(Argument), tells the host how it ended.
 -module(aion_run).
--export([cut/2, finish/3, give/3, run/3, too_large/4]).
+-export([cut/2, finish/3, give/2, run/3, too_large/4]).
 
 -spec run(module(), atom(), Argument :: binary()) -> ok.
 %% Body of the process, which begins when it is told so. Exits of what the workflow links to arrive as messages.
@@ -10,14 +10,9 @@ run(Module, Function, Argument) ->
     aion_host ! {turn, self(), finish(Module, Function, [Argument])},
     ok.
 
--spec give(pid(), [aion_turns:gift()], Giver :: pid()) -> ok.
+-spec give(pid(), [aion_turns:gift()]) -> ok.
 %% To a run that waits. What it looks up is there before the first message, which wakes it.
-give(Pid, Gifts, Giver) ->
-    case given(Pid, Gifts) of
-        [] -> ok;
-        [Message] -> send(Pid, Message);
-        Messages -> send(Giver, {give, Pid, Messages})
-    end.
+give(Pid, Gifts) -> aion_giver:give(Pid, given(Pid, Gifts)).
 
 %% Signals are messages; a request to cancel, and the news that something has ended, are messages to a run that waits in the
 %% SDK, which takes them. The rest is written where the run looks it up.
@@ -32,10 +27,6 @@ given_one(Pid, {pend, Reason}) ->
 given_one(_, {wake, Ids}) -> [{aion_ended, Ids}];
 given_one(_, {raise, Reason}) -> [{aion_cancelled, Reason}];
 given_one(_, Signal) -> [Signal].
-
-send(Pid, Message) ->
-    Pid ! Message,
-    ok.
 
 -spec finish(module(), atom(), [term()]) -> aion_turns:finish().
 %% Calls the function in this process, and what its result means.

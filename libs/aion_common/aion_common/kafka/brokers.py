@@ -136,7 +136,10 @@ class Brokers:
         return sorted(known, key=lambda address: address in self._silent)
 
     async def _first_answer(self, request: object, addresses: Sequence[Address]) -> Any:
-        """None: nobody answered. One that fails or says nothing for a while gives way to the next, and may still be first."""
+        """None: nobody answered, or it is closed. One that fails or says nothing for a while gives way to the next, and may
+        still be first."""
+        if self._is_closed:
+            return None
         asking: set[asyncio.Task[Any]] = set()
         try:
             for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):

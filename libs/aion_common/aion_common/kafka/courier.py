@@ -22,6 +22,7 @@ Take = Callable[[], bytes | None]
 """The sealed batch, at the moment when it leaves; None: there is none any more."""
 
 _RETRY_PAUSE_S = 0.05
+_CLOSED = "the connection to the cluster is closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Courier:
         nothing to take. Whoever cancels it before the request leaves is not asked for a batch."""
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         if self._is_closed:
-            answer.set_result(Unavailable("the connection to the cluster is closed"))
+            answer.set_result(Unavailable(_CLOSED))
             return answer
         self._waiting.append(_Load(place, take, answer))
         self._pump_soon()
@@ -65,7 +66,7 @@ class Courier:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for load in self._waiting:
-            _answer(load, Unavailable("the connection to the cluster is closed"))
+            _answer(load, Unavailable(_CLOSED))
         self._waiting.clear()
         await close_client(self.client)
 
@@ -77,6 +78,8 @@ class Courier:
     def _pump(self) -> None:
         """One request for each broker that has none: as much as it may carry of what waits for that broker."""
         self._is_pump_due = False
+        if self._is_closed:
+            return
         requests: dict[int, dict[TopicPartition, _Load]] = {}
         homeless: list[_Load] = []
         waiting: list[_Load] = []
@@ -98,6 +101,8 @@ class Courier:
             if batches:
                 self._busy.add(node)
                 self._start(self._deliver(node, batches, loads))
+            elif self._waiting:
+                self._pump_soon()
 
     async def _deliver(self, node: int, batches: dict[TopicPartition, bytes], loads: dict[TopicPartition, _Load]) -> None:
         outcomes: dict[TopicPartition, Outcome] = {}
@@ -109,34 +114,43 @@ class Courier:
         finally:
             self._busy.discard(node)
             self._pump_soon()
-            again: list[_Load] = []
+            again: list[tuple[_Load, Outcome]] = []
             for place in batches:
-                outcome = outcomes.get(place, Unavailable("the connection to the cluster is closed"))
+                outcome = outcomes.get(place, Unavailable(_CLOSED))
                 if isinstance(outcome, Retry):
-                    again.append(loads[place])
+                    again.append((loads[place], outcome))
                 else:
                     _answer(loads[place], outcome)
         if again:
-            await self._pause(again, outcomes[again[0].place])
+            await self._pause(again)
 
     async def _look_for_leaders(self, loads: list[_Load]) -> None:
-        with suppress(Retry):
-            for topic in {load.place.topic for load in loads}:
-                await self.client.follow(topic)
-        found = [load for load in loads if self.client.picture.leader(load.place) is not None]
-        self._waiting.extend(found)
-        self._pump_soon()
-        if len(found) < len(loads):
-            lost = [load for load in loads if self.client.picture.leader(load.place) is None]
-            await self._pause(lost, Retry(f"{lost[0].place.topic} partition {lost[0].place.partition} has no leader"))
+        outcome: Outcome = Unavailable(_CLOSED)
+        try:
+            with suppress(Retry):
+                for topic in {load.place.topic for load in loads}:
+                    await self.client.follow(topic)
+            found = [load for load in loads if self.client.picture.leader(load.place) is not None]
+            if not self._is_closed:
+                self._waiting.extend(found)
+                self._pump_soon()
+                loads = [load for load in loads if load not in found]
+            if loads:
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                with suppress(Retry):
+                    await self.client.refresh()
+                outcome = Retry(f"{loads[0].place.topic} partition {loads[0].place.partition} has no leader")
+        finally:
+            for load in loads:
+                _answer(load, outcome)
 
-    async def _pause(self, loads: list[_Load], outcome: Outcome) -> None:
+    async def _pause(self, loads: list[tuple[_Load, Outcome]]) -> None:
         try:
             await asyncio.sleep(_RETRY_PAUSE_S)
             with suppress(Retry):
                 await self.client.refresh()
         finally:
-            for load in loads:
+            for load, outcome in loads:
                 _answer(load, outcome)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

@@ -100,10 +100,7 @@ class KafkaSender:
         for lane in self._lanes.values():
             if lane.sealed is not None:
                 _fail(lane.sealed, "the sender is closed")
-            for send in lane.waiting:
-                _refuse(send, "the sender is closed")
-            lane.waiting.clear()
-            lane.records_waiting = 0
+            self._refuse_waiting(lane, "the sender is closed")
         await self._tell_of_room()
 
     def _carry(self, place: TopicPartition, lane: _Lane) -> None:
@@ -115,24 +112,49 @@ class KafkaSender:
 
     def _content(self, lane: _Lane) -> bytes | None:
         if lane.sealed is None and self._identity is not None:
-            self._seal(lane, self._identity)
+            concerned = tuple(lane.waiting)
+            try:
+                self._seal(lane, self._identity)
+            except Exception as bug:  # of whoever gave such records: nobody must wait for ever
+                self._refuse_waiting(lane)
+                for send in concerned:
+                    if not send.answer.done():
+                        send.answer.set_exception(bug)
         return None if lane.sealed is None else lane.sealed.content
 
     def _arrived(self, place: TopicPartition, lane: _Lane, carried: asyncio.Future[Outcome]) -> None:
         lane.carried = None
         if not carried.cancelled():
+            outcome = carried.result()
             if lane.sealed is not None:
-                self._settle_batch(lane, carried.result())
+                self._settle_batch(lane, outcome)
+            elif not isinstance(outcome, Retry):
+                self._refuse_waiting(lane, str(outcome))
             self._drop_late(place, lane)
         self._carry(place, lane)
 
     def _drop_late(self, place: TopicPartition, lane: _Lane) -> None:
         """Sends that have waited for so long that they fail, or whose senders have gone. The courier answers every load in
-        bounded time, so the limit is looked at between two loads only."""
+        bounded time, and so does who asks for a producer id, so the limit is looked at between two of these only."""
+        records_before = lane.records_waiting
         while lane.waiting and (lane.waiting[0].answer.done() or self._loop.time() >= lane.waiting[0].until):
             late = lane.waiting.popleft()
             lane.records_waiting -= len(late.records) - late.taken
             _refuse(late, f"send to {place.topic}/{place.partition}: not acknowledged in time")
+        self._tell_of_room_made(records_before)
+
+    def _refuse_waiting(self, lane: _Lane, reason: str | None = None) -> None:
+        """Without a reason they are told by the caller."""
+        records_before, lane.records_waiting = lane.records_waiting, 0
+        waiting, lane.waiting = lane.waiting, deque()
+        if reason is not None:
+            for send in waiting:
+                _refuse(send, reason)
+        self._tell_of_room_made(records_before)
+
+    def _tell_of_room_made(self, records_before: int) -> None:
+        if records_before >= limits.SENDS_WAITING_MAX:
+            self._start(self._tell_of_room())
 
     def _seal(self, lane: _Lane, identity: ProducerIdentity) -> None:
         if lane.identity is not identity:
@@ -155,12 +177,11 @@ class KafkaSender:
             if send.taken < len(send.records):
                 break
             lane.waiting.popleft()
-        if records_before >= limits.SENDS_WAITING_MAX:
-            self._start(self._tell_of_room())
+        self._tell_of_room_made(records_before)
         if batch.count:
-            lane.sequence = sequence_after(lane.sequence, batch.count)
             until = self._loop.time() + limits.APPEND_MS / 1000
             lane.sealed = _Sealed(content=batch.seal(), portions=tuple(portions), until=until)
+            lane.sequence = sequence_after(lane.sequence, batch.count)
 
     def _settle_batch(self, lane: _Lane, outcome: Outcome) -> None:
         sealed = lane.sealed
@@ -181,6 +202,8 @@ class KafkaSender:
             try:
                 self._identity = await insist(client, "a producer id", lambda: init_producer_id(client, None))
             except Unavailable:
+                for place, lane in self._lanes.items():
+                    self._drop_late(place, lane)
                 await asyncio.sleep(_RETRY_PAUSE_S)
         for place, lane in self._lanes.items():
             self._carry(place, lane)

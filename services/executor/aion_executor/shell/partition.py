@@ -180,9 +180,10 @@ class OwnedPartition:
         except VmDied:
             self._check_owned()
             raise
-        if not await self._turns.passed(activation):
-            raise VmDied(ENDED_UNTOLD)
+        is_told = await self._turns.passed(activation)
         self._check_owned()
+        if not is_told:
+            raise VmDied(ENDED_UNTOLD)
         await self._until_written(self.loop.turns_proposed)
         return answer
 
@@ -248,6 +249,7 @@ class OwnedPartition:
             if self._alarm is not None:
                 self._alarm.cancel()
             self.loop.abandon()
+            self._turns.give_up()
             closed = (waiter for waiters in self._closed_waiters.values() for waiter in waiters)
             for waiter in (*closed, *(waiter for _, waiter in self._turn_waiters)):
                 if not waiter.done():

@@ -49,6 +49,11 @@ class QueueCheck:
         self._waiting.setdefault(activation, []).append(waiter)
         return await waiter
 
+    def give_up(self) -> None:
+        """The ownership has ended: nobody waits any more."""
+        for activation in tuple(self._waiting):
+            self._tell(activation, False)
+
     def _tell(self, activation: Activation, has_passed: bool) -> None:
         for waiter in self._waiting.pop(activation, ()):
             if not waiter.done():
