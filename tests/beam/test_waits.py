@@ -6,7 +6,7 @@ import pytest
 
 from aion_beam.frames import Completed, Waiting
 from aion_common.records.events import WaitKind
-from beam.bench import Bench, sig, turn
+from beam.bench import Bench, sig, turn, waits_for
 
 
 def waiting_in_receive(seq: int, activation: int) -> Waiting:
@@ -158,3 +158,30 @@ async def test_a_payload_larger_than_a_frame_arrives_whole(bench: Bench) -> None
     inputs = [sig("one", b'"%s"' % (b"x" * 200_000)) for _ in range(40)]
     bench.pool.deliver(run, 42, 42_000, [*inputs, sig("stop")])
     assert await bench.next(run) == Completed(activation=run, observed_seq=42, json=b"40")
+
+
+async def test_signals_keep_their_order_over_deliveries_of_one_and_of_several(bench: Bench) -> None:
+    run = bench.start("in_order")
+    assert await bench.next(run) == waiting_for("a", 1, run)
+    bench.pool.deliver(run, 3, 3000, [sig("b", b"1"), sig("b", b"2")])
+    bench.signal(run, 5, "b", b"3")
+    bench.signal(run, 7, "a")
+    outcomes = [await bench.next(run) for _ in range(3)]
+    assert outcomes[-1] == Completed(activation=run, observed_seq=7, json=b"[1,2,3]")
+
+
+async def test_signals_keep_their_order_in_a_replay(bench: Bench) -> None:
+    first = turn(3, sig("b", b"1"), sig("b", b"2"), end=waits_for("a"))
+    turns = [turn(1, end=waits_for("a")), first, turn(5, sig("b", b"3"), end=waits_for("a"))]
+    outcome = await bench.run("in_order", b"null", *turns, turn(7, sig("a")))
+    assert isinstance(outcome, Completed)
+    assert outcome.json == b"[1,2,3]"
+
+
+async def test_a_run_that_is_woken_has_all_that_it_was_given(bench: Bench) -> None:
+    number = 10_000
+    for _ in range(3):
+        run = bench.start("mail")
+        assert await bench.next(run) == waiting_in_receive(1, run)
+        bench.pool.deliver(run, number + 1, 3000, [sig("b", b'"%050d"' % each) for each in range(number)])
+        assert await bench.next(run) == Completed(activation=run, observed_seq=number + 1, json=b"%d" % number)

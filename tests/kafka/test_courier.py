@@ -1,7 +1,7 @@
 """What shares a produce request, and that nobody who shares one pays for another's bug, delay or end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,13 +11,14 @@ from aiokafka.structs import TopicPartition
 
 from aion_common.errors import Unavailable
 from aion_common.kafka.api import Appended, Log, ProducerIdentity
-from aion_common.kafka.brokers import Brokers
+from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import insist
 from aion_common.kafka.courier import Courier
 from aion_common.kafka.produce import init_producer_id, seal
 from aion_common.kafka.requests import ProduceRequest
+from aion_common.kafka.sender import KafkaSender
 from aion_common.kafka.topics import Topics
-from aion_common.limits import BATCHES_PER_REQUEST_MAX, KAFKA_REQUEST_MS
+from aion_common.limits import BATCH_BYTES_MAX, BATCHES_PER_REQUEST_MAX, KAFKA_REQUEST_MS
 from conftest import TEST_PARTITIONS
 from support import committed, eventually
 
@@ -25,20 +26,29 @@ FIRST = b"first of all"
 
 
 class Watched(Brokers):
-    """A client whose produce requests are counted, and wait while the gate is closed."""
+    """A client whose produce requests are counted, and wait while the gate is closed; `has_gone`: nobody answers."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(bootstrap, "aion-test", KAFKA_REQUEST_MS)
         self.gate = asyncio.Event()
         self.gate.set()
         self.requests = 0
+        self.has_gone = False
 
     async def send(self, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> object:
         """See `Brokers`."""
+        if self.has_gone:
+            raise Retry("nobody answers")
         if isinstance(request, ProduceRequest):
             self.requests += 1
             await self.gate.wait()
         return await super().send(node, request, group)
+
+    async def any_answer(self, request: object, nodes: Collection[int] | None = None) -> object:
+        """See `Brokers`."""
+        if self.has_gone:
+            raise Retry("nobody answers")
+        return await super().any_answer(request, nodes)
 
 
 @dataclass(slots=True)
@@ -156,3 +166,46 @@ async def test_the_end_of_the_courier_answers_all(bench: Bench, monkeypatch: pyt
     await bench.courier.close()
     after = bench.courier.carry(bench.place(2), bench.batch(2, b"v"))
     assert all(isinstance(outcome, Unavailable) for outcome in await asyncio.gather(on_its_way, waiting, after))
+
+
+async def test_what_waits_leaves_when_all_that_went_before_is_gone(bench: Bench) -> None:
+    gone = bench.courier.carry(bench.place(0), lambda: None)
+    later = bench.courier.carry(bench.place(0), bench.batch(0, b"later"))
+    assert isinstance(await later, Appended)
+    assert gone.cancelled()
+
+
+async def test_a_place_that_does_not_exist_is_answered(bench: Bench) -> None:
+    outcome = await bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(0, b"v"))
+    assert isinstance(outcome, Retry)
+    assert bench.asked == []
+
+
+async def test_a_send_that_fits_nowhere_is_its_senders_bug_and_changes_nothing(bench: Bench, kafka_log: Log) -> None:
+    sender = KafkaSender(bench.courier, bench.identity)
+    topic = bench.topic.replace("history", "commands")
+    before = await sender.send(topic, 0, [(None, b"before")])
+    with pytest.raises(AssertionError):
+        await sender.send(topic, 0, [(None, bytes(BATCH_BYTES_MAX))])
+    assert await sender.send(topic, 0, [(None, b"after")]) == before + 1
+    await sender.close()
+    assert [record.value for record in await committed(kafka_log, topic, 0)] == [b"before", b"after"]
+
+
+async def test_a_sender_whose_courier_is_closed_says_so(bench: Bench) -> None:
+    sender = KafkaSender(bench.courier, bench.identity)
+    await bench.courier.close()
+    with pytest.raises(Unavailable):
+        await sender.send(bench.topic, 0, [(None, b"v")])
+    await sender.close()
+
+
+async def test_sends_fail_in_time_while_no_producer_id_is_to_be_had(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aion_common.limits.APPEND_MS", 300)
+    sender = KafkaSender(bench.courier, bench.identity)
+    bench.client.has_gone = True
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await sender.send(bench.topic, 0, [(None, b"v")])
+    await sender.close()
