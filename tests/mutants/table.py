@@ -212,8 +212,8 @@ MUTANTS = (
     Mutant(
         name="activities: no time-out before its time",
         file=_EXECUTOR + "core/activities.py",
-        before="times.append((alive_at + limits.heartbeat_ms, TimeoutKind.HEARTBEAT))",
-        after="times.append((alive_at + limits.heartbeat_ms - 1, TimeoutKind.HEARTBEAT))",
+        before="_sooner(first, alive_at + limits.heartbeat_ms, TimeoutKind.HEARTBEAT)",
+        after="_sooner(first, alive_at + limits.heartbeat_ms - 1, TimeoutKind.HEARTBEAT)",
         tests=("core/test_activities.py::test_a_worker_that_goes_silent_is_taken_for_dead",),
     ),
     Mutant(
@@ -375,14 +375,14 @@ MUTANTS = (
     Mutant(
         name="brokers: another one confirms that an offset is not in the log",
         file=_KAFKA + "reader.py",
-        before="await confirm_leader(self._client, TopicPartition(self._topic, partition), leader)",
+        before="await confirm_leader(self._client, TopicPartition(self._topic, answer.partition), leader)",
         after="pass",
         tests=("kafka/test_several_brokers.py::test_who_was_the_leader_is_not_believed_that_an_offset_is_not_in_the_log",),
     ),
     Mutant(
         name="brokers: what comes late from an old leader is dropped",
         file=_KAFKA + "reader.py",
-        before="assignment == self._assignment and offsets[partition] == self._next[partition]",
+        before="assignment == self._assignment and offsets[answer.partition] == self._next[answer.partition]",
         after="assignment == self._assignment",
         tests=("kafka/test_late_answers.py::test_what_comes_late_from_an_old_leader_is_dropped",),
     ),
