@@ -65,7 +65,7 @@ def _try(copy: Path, mutant: Mutant) -> str | None:
 def _run(copy: Path, tests: list[str] | tuple[str, ...]) -> int:
     path = os.pathsep.join(str(copy / room) for room in (*ROOMS, "clients/python", "tests"))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *(f"tests/{test}" for test in tests)]
     ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode not in (KILLED, SURVIVED):
         _tell(ended.stdout[-2000:] + ended.stderr[-2000:])

@@ -6,6 +6,7 @@ _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
 _INGRESS = "services/gateway/aion_gateway/ingress/"
 _KAFKA = "libs/aion_common/aion_common/kafka/"
+_HOST = "erlang/apps/aion_host/src/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,5 +435,41 @@ MUTANTS = (
         before="await self.queues.looked()",
         after="pass",
         tests=("executor/test_new_queues.py::test_a_new_owner_puts_a_task_that_it_owes_where_its_key_belongs",),
+    ),
+    Mutant(
+        name="given: what a run looks up is there before its first message",
+        file=_HOST + "aion_run.erl",
+        before="give(Pid, Gifts) -> aion_giver:give(Pid, given(Pid, Gifts)).",
+        after="give(Pid, Gifts) -> lists:foreach(fun(Gift) -> aion_giver:give(Pid, given(Pid, [Gift])) end, Gifts).",
+        tests=("beam/test_erlang_units.py",),
+    ),
+    Mutant(
+        name="given: several messages are sent by a process of the highest priority",
+        file=_HOST + "aion_giver.erl",
+        before="Room = [{priority, max}, ",
+        after="Room = [",
+        tests=("beam/test_erlang_units.py",),
+    ),
+    Mutant(
+        name="given: several messages are not sent by the host",
+        file=_HOST + "aion_giver.erl",
+        before="give(Pid, Messages) ->\n",
+        after="give(Pid, [Message | Rest]) when is_pid(Pid) ->\n    Pid ! Message,\n    give(Pid, Rest);\n"
+        "give(Pid, Messages) ->\n",
+        tests=("beam/test_erlang_units.py",),
+    ),
+    Mutant(
+        name="given: the host waits until all of it is sent",
+        file=_HOST + "aion_giver.erl",
+        before="receive {'DOWN', Monitor, process, _, normal} -> ok end.",
+        after="true = is_reference(Monitor),\n    ok.",
+        tests=("beam/test_erlang_units.py",),
+    ),
+    Mutant(
+        name="given: a run begins when it is told to",
+        file=_HOST + "aion_run.erl",
+        before="receive {aion_begin, Gifts} -> [self() ! Message || Message <- given(self(), Gifts)] end",
+        after="receive {aion_begin, Gifts} -> [self() ! Message || Message <- given(self(), Gifts)] after 0 -> ok end",
+        tests=("beam/test_erlang_units.py",),
     ),
 )
