@@ -48,7 +48,7 @@ nothing_wakes_a_run_that_is_given_no_message() ->
 
 a_run_begins_when_it_is_told_to() ->
     register(aion_host, self()),
-    Run = spawn_link(aion_run, run, [?MODULE, workflow, self()]),
+    Run = spawn(aion_run, run, [?MODULE, workflow, self()]),
     until_waiting(Run),
     ?assertEqual({current_function, {aion_run, run, 3}}, process_info(Run, current_function)),
     ok = aion_rows:add(Run, 42, ?INFO),
@@ -110,8 +110,10 @@ run(Body) ->
 
 idle() -> receive never -> ok end.
 
+%% Or until it has ended.
 until_waiting(Run) ->
     case process_info(Run, [status, message_queue_len]) of
         [{status, waiting}, {message_queue_len, 0}] -> ok;
+        undefined -> ok;
         _ -> erlang:yield(), until_waiting(Run)
     end.
