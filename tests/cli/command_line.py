@@ -1,11 +1,13 @@
 """Runs `aion` in this process, as the program would: arguments in; exit code, stdout and stderr out."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 
 from aion_cli.app import run
 
@@ -38,6 +40,9 @@ def command_line(capsys: pytest.CaptureFixture[str], *, url: str | None = None) 
         with pytest.raises(SystemExit) as end:
             run([*before, *arguments], pause=lambda _seconds: None)
         printed = capsys.readouterr()
+        # A command that logs has pointed the logs of this process at what pytest captures for this test.
+        structlog.reset_defaults()
+        logging.basicConfig(handlers=[], force=True)
         code = end.value.code
         return Outcome(code=code if isinstance(code, int) else 0, out=printed.out, err=printed.err)
 
