@@ -192,11 +192,13 @@ async def test_a_send_that_fits_nowhere_is_its_senders_bug_and_changes_nothing(b
     assert [record.value for record in await committed(kafka_log, topic, 0)] == [b"before", b"after"]
 
 
-async def test_a_sender_whose_courier_is_closed_says_so(bench: Bench) -> None:
+async def test_a_sender_whose_courier_is_closed_says_so_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aion_common.limits.APPEND_MS", 600_000)
     sender = KafkaSender(bench.courier, bench.identity)
     await bench.courier.close()
-    with pytest.raises(Unavailable):
-        await sender.send(bench.topic, 0, [(None, b"v")])
+    async with asyncio.timeout(30):
+        with pytest.raises(Unavailable):
+            await sender.send(bench.topic, 0, [(None, b"v")])
     await sender.close()
 
 
