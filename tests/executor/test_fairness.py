@@ -8,6 +8,7 @@ from aion_common.kafka.topics import Topics, wanted
 from aion_common.limits import INPUTS_AT_ONCE_MAX
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
+from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.ownership import take_over
 from aion_executor.shell.partition import OwnedPartition
 from aion_executor.shell.queues import Queues
@@ -33,6 +34,7 @@ async def test_a_partition_with_much_to_do_lets_others_have_their_turn() -> None
         restored=owned.restored,
         connect=AutoVms,
         queues=Queues(log, topics),
+        commits=GroupCommit(),
     )
     alive.loop.backlog_offered()
     alive.loop.results_backlog_offered()

@@ -17,6 +17,7 @@ from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_executor.core.inputs import Waits
 from aion_executor.core.run import Run
+from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.ownership import take_over
 from aion_executor.shell.partition import OwnedPartition
 from aion_executor.shell.queue_check import QueueCheck
@@ -132,6 +133,7 @@ async def owning(cluster: Cluster, queues: Queues, sender: Sender) -> AsyncItera
         restored=owned.restored,
         connect=AutoVms,
         queues=queues,
+        commits=GroupCommit(),
     )
     running = asyncio.create_task(alive.run())
     try:

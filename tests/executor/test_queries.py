@@ -11,6 +11,7 @@ from aion_common.kafka.api import Appended, FencedAppender, KeyValue, ProducerId
 from aion_common.kafka.topics import Topics, wanted
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
+from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.http import create_app
 from aion_executor.shell.ownership import take_over
 from aion_executor.shell.partition import OwnedPartition
@@ -78,6 +79,7 @@ async def test_answer_waits_for_the_turn_that_it_may_show_and_a_closed_run_for_i
         restored=owned.restored,
         connect=AutoVms,
         queues=Queues(log, topics),
+        commits=GroupCommit(),
     )
     owning = asyncio.create_task(alive.run())
     alive.offer([marker_at(0, routed(V1, 1)), command_at(1, STARTED)])

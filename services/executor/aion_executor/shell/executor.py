@@ -20,6 +20,7 @@ from aion_common.records.common import PackageRef
 from aion_common.records.owners import Owner
 from aion_common.wire import encode
 from aion_executor.core.partition import version_key
+from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, take_over
 from aion_executor.shell.partition import OwnedPartition, RenewalDue
@@ -48,6 +49,7 @@ class Executor:
     connect: ConnectVms
     inputs: Inputs
     _assigned: frozenset[int] = frozenset()
+    _commits: GroupCommit = field(default_factory=GroupCommit)
     _owned: dict[int, OwnedPartition] = field(default_factory=dict)
     _lives: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _fenced: set[int] = field(default_factory=set)
@@ -155,6 +157,7 @@ class Executor:
                 restored=owned.restored,
                 connect=self.connect,
                 queues=self.inputs.queues,
+                commits=self._commits,
             )
             self._owned[partition] = alive
             self.inputs.commands.attach(partition, alive, at.commands_next, commands_end)

@@ -29,6 +29,7 @@ from aion_common.metrics import APPENDS, BATCH_RECORDS
 from aion_executor.core.run import Run, is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
+from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.queue_check import QueueCheck
 from aion_executor.shell.queues import Queues
@@ -70,6 +71,7 @@ class OwnedPartition:
     restored: Restore
     connect: ConnectVms
     queues: Queues
+    commits: GroupCommit
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _alarm: asyncio.TimerHandle | None = None
     _wake_at: float = 0.0
@@ -246,6 +248,7 @@ class OwnedPartition:
                 await self._step_for_ever()
         finally:
             self._has_ended = True
+            self.commits.ends(self.number)
             if self._alarm is not None:
                 self._alarm.cancel()
             self.loop.abandon()
@@ -268,11 +271,22 @@ class OwnedPartition:
                 if loop.bring_in(now_ms):
                     self._wake.set()
                     await asyncio.sleep(0)
-                if loop.is_due(now_ms):
-                    self._due.set()
+                self._perhaps_append(now_ms)
             self._wake_in(self._pause_s(now_ms))
             await self._wake.wait()
             self._wake.clear()
+
+    def _perhaps_append(self, now_ms: int) -> None:
+        """See `GroupCommit`."""
+        if self._due.is_set():
+            return
+        if not self.loop.is_due(now_ms):
+            self.commits.opened(self.number, waits=self.loop.waits_for_turns)
+        elif self.loop.may_wait(now_ms):
+            self.commits.ready(self.number, self._due.set)
+        else:
+            self._due.set()
+            self.commits.opened(self.number, waits=False)
 
     def _wake_in(self, pause_s: float) -> None:
         """If nothing happens before."""
@@ -294,7 +308,7 @@ class OwnedPartition:
 
     def _pause_s(self, now_ms: int) -> float:
         """How long nothing needs to be done if nothing happens."""
-        if self.loop.waits_for_turns:
+        if self.loop.waits_for_turns or self.loop.is_due(now_ms):
             return TURN_WAIT_MS / 1000
         due_ms = self.loop.next_due_ms()
         # What is due and was not gathered waits for an append or for sends, whose ends wake the loop.

@@ -12,22 +12,14 @@ from typing import assert_never
 
 from aion_common.ids import Namespace, RunId
 from aion_common.limits import (
-    CANCEL_GRACE_MS,
-    DECISION_BYTES_MAX,
-    HISTORY_BYTES_MAX,
-    HISTORY_EVENTS_MAX,
     INPUTS_PER_BATCH_MAX,
-    PARKED_STARTS_MAX,
-    PAYLOAD_BYTES_MAX,
-    PENDING_SIGNALS_MAX,
     RESIDENT_IDLE_MS,
     SENT_THROUGH_LAG_MS,
     TURN_WAIT_MS,
-    WAITS_MAX,
 )
 from aion_executor.changes import Lookup
 from aion_executor.core.effects import Effect, Evict, Unload, Wake, Warm, effect_of
-from aion_executor.core.facts import Facts
+from aion_executor.core.facts import facts_at
 from aion_executor.core.indexes import OWED, run_id_in, soft_prefix
 from aion_executor.core.inputs import CommandInput, DueInput, Input, MarkerInput, ResultInput, TurnInput, UnreadableInput
 from aion_executor.core.partition import Partition, version_key
@@ -205,7 +197,11 @@ class PartitionLoop:
             return False
         if self._open is None or is_empty(self._open):
             return self._owes_watermark(now_ms)
-        return not self._awaited or is_full(self._open) or now_ms - self._opened_ms >= TURN_WAIT_MS
+        return not self._awaited or not self.may_wait(now_ms)
+
+    def may_wait(self, now_ms: int) -> bool:
+        """Whether the open batch, if it is due, may still wait for those of other partitions."""
+        return self._open is not None and not is_full(self._open) and now_ms - self._opened_ms < TURN_WAIT_MS
 
     @property
     def is_appending(self) -> bool:
@@ -274,7 +270,7 @@ class PartitionLoop:
         return self.decided.commands_next < self.dues_from or self.decided.results_next < self.results_from
 
     def _is_due(self, now_ms: int) -> bool:
-        if self._is_behind:
+        if self._deadlines.next_ms() > now_ms or self._is_behind:
             return False
         self._deadlines.look_ahead(now_ms)
         return self._deadlines.next_ms() <= now_ms
@@ -323,19 +319,7 @@ class PartitionLoop:
         return self.store if self._in_flight is None else self._in_flight.changes
 
     def _begin(self, now_ms: int) -> OpenBatch:
-        facts = Facts(
-            now_ms=max(now_ms, self.partition.recorded_at),
-            number=self.number,
-            payload_bytes_max=PAYLOAD_BYTES_MAX,
-            pending_signals_max=PENDING_SIGNALS_MAX,
-            history_events_max=HISTORY_EVENTS_MAX,
-            history_bytes_max=HISTORY_BYTES_MAX,
-            cancel_grace_ms=CANCEL_GRACE_MS,
-            parked_starts_max=PARKED_STARTS_MAX,
-            decision_bytes_max=DECISION_BYTES_MAX,
-            waits_max=WAITS_MAX,
-            queues=self.queues,
-        )
+        facts = facts_at(max(now_ms, self.partition.recorded_at), self.number, self.queues)
         self._opened_ms = now_ms
         self._open = open_batch(self._state, self.partition, facts, self.residents.is_resident)
         return self._open
