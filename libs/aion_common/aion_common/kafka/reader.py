@@ -12,6 +12,7 @@ from itertools import islice
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecord
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
@@ -32,6 +33,19 @@ waits for this."""
 Aborted = Sequence[tuple[int, int]]
 
 
+class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
+    """The records of one partition as they are wanted here: aiokafka would make its own of each first."""
+
+    def _consumer_record(self, _place: TopicPartition, record: DefaultRecord) -> LogRecord:
+        return LogRecord(
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+        )
+
+
 class KafkaReader:
     """See `Reader`. It owns the client."""
 
@@ -40,7 +54,7 @@ class KafkaReader:
         self._topic = topic
         self._next: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._fetched: dict[int, PartitionRecords] = {}
+        self._fetched: dict[int, _Records] = {}
         self._contents: dict[int, tuple[bytes, Aborted]] = {}
         """What the records of a partition are read from: the bytes, and the aborted transactions in them."""
         self._failed: dict[int, AionError] = {}
@@ -137,20 +151,20 @@ class KafkaReader:
 
     def _unpack(self, partition: int, room: int) -> list[LogRecord]:
         try:
-            return _take_from(self._fetched[partition], room)
+            return list(islice(self._fetched[partition], room))
         except CorruptRecordException as cause:
             del self._fetched[partition], self._contents[partition]
             raise Unavailable(f"{self._topic}/{partition} at {self._next[partition]}: {cause}") from cause
         except UnicodeDecodeError:
             content, aborted = self._contents[partition]
             self._keep(partition, self._next[partition], mended(content), aborted)
-            return _take_from(self._fetched[partition], room)
+            return list(islice(self._fetched[partition], room))
 
     def _keep(self, partition: int, offset: int, content: bytes, aborted: Aborted) -> None:
         place = TopicPartition(self._topic, partition)
         records = MemoryRecords(content)
         if records.has_next():
-            self._fetched[partition] = PartitionRecords(place, records, aborted, offset, None, None, True, READ_COMMITTED)
+            self._fetched[partition] = _Records(place, records, aborted, offset, None, None, True, READ_COMMITTED)
             self._contents[partition] = content, aborted
 
     def _poll(self) -> None:
@@ -240,10 +254,3 @@ class KafkaReader:
                 return
         if answer.content:
             self._keep(partition, offset, answer.content, answer.aborted)
-
-
-def _take_from(records: PartitionRecords, room: int) -> list[LogRecord]:
-    return [
-        LogRecord(offset=r.offset, timestamp_ms=r.timestamp, key=r.key, value=r.value, headers=r.headers)
-        for r in islice(records, room)
-    ]
