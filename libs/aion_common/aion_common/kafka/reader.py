@@ -25,7 +25,7 @@ from aion_common.kafka.mending import mended
 from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
 _RETRY_PAUSE_S = 0.05
-_DISTANCE_MS_MAX = 5
+DISTANCE_MS_MAX = 5
 """From the beginning of one poll to that of the next, a millisecond for each record read: who waits for one record alone never
 waits for this."""
 
@@ -146,7 +146,7 @@ class KafkaReader:
             if len(records) < room:
                 del self._fetched[partition], self._contents[partition]
             room -= len(records)
-        self._not_before = self._polled_at + min(records_max - room, _DISTANCE_MS_MAX) / 1000
+        self._not_before = self._polled_at + min(records_max - room, DISTANCE_MS_MAX) / 1000
         return taken, has_moved
 
     def _unpack(self, partition: int, room: int) -> list[LogRecord]:
