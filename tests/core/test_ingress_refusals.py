@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from aion_common import limits
 from aion_common.ids import CommandId, ingress_command_id, ingress_place_of
 from aion_common.records.commands import Command
 from aion_common.records.events import DeadLettered, SignalReceived
 from aion_common.records.replies import RejectionCode
-from aion_executor.shell import partition_loop
 from aion_executor.store.rows import OwedSend
 from executor.given import V1, routed, signal, start
 from executor.world import World
@@ -70,7 +70,7 @@ def test_a_repeat_is_not_told_again_and_what_is_owed_leaves_with_the_next_owner(
 
 
 def test_overloaded_is_the_answer_for_good_where_nobody_hears_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_loop, "PENDING_SIGNALS_MAX", 2)
+    monkeypatch.setattr(limits, "PENDING_SIGNALS_MAX", 2)
     world.send(start("c1", "two_signals"))
     world.loop.gather(world.now_ms)
     world.send(*(signal(f"x{number}", "x") for number in range(2)))

@@ -2,11 +2,12 @@
 
 import pytest
 
+from aion_common import limits
 from aion_common.ids import RunId, WorkflowId
 from aion_common.records.events import RunCompleted, RunFailed, TurnEnded, WaitKind
 from aion_common.records.replies import Rejection, RejectionCode, SignalAccepted
 from aion_common.records.tasks import TaskCompleted
-from aion_executor.shell import partition_loop, waking
+from aion_executor.shell import waking
 from executor.given import V1, V2, W1, cancel, routed, signal, start
 from executor.world import World
 
@@ -319,7 +320,7 @@ def test_long_history_is_replayed_after_a_death(world: World, monkeypatch: pytes
 
 
 def test_overloaded_is_decided_anew_when_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_loop, "PENDING_SIGNALS_MAX", 2)
+    monkeypatch.setattr(limits, "PENDING_SIGNALS_MAX", 2)
     world.send(start("c1", "two_signals"))
     world.loop.gather(world.now_ms)
     world.send(*(signal(f"x{number}", "x") for number in range(2)))
@@ -333,7 +334,7 @@ def test_overloaded_is_decided_anew_when_repeated(world: World, monkeypatch: pyt
 
 @pytest.mark.parametrize("keep_store", [True, False])
 def test_only_signals_count_against_their_limit(world: World, monkeypatch: pytest.MonkeyPatch, *, keep_store: bool) -> None:
-    monkeypatch.setattr(partition_loop, "PENDING_SIGNALS_MAX", 2)
+    monkeypatch.setattr(limits, "PENDING_SIGNALS_MAX", 2)
     world.after(start("c1", "calls"))
     world.report(world.tasks[0], TaskCompleted(result=None))
     world.send(cancel("e1"), signal("s1", "a"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from aion_common import limits
 from aion_common.ids import WorkflowId
 from aion_common.records.replies import (
     PinCount,
@@ -12,7 +13,6 @@ from aion_common.records.replies import (
     StartAccepted,
 )
 from aion_executor.core.partition import version_key
-from aion_executor.shell import partition_loop
 from executor.given import DEFAULT, V1, V2, closing, kept, routed, signal, start, unloaded
 from executor.world import World
 
@@ -158,7 +158,7 @@ def test_version_can_be_loaded_again_after_it_was_unloaded(world: World) -> None
 
 
 def test_too_many_parked_starts_are_overloaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_loop, "PARKED_STARTS_MAX", 1)
+    monkeypatch.setattr(limits, "PARKED_STARTS_MAX", 1)
     world.after(closing(V1, 1), start("c1", "park", version=V1), start("c2", "park", version=V1, workflow_id=W2))
     refused = world.answer("c2")
     assert isinstance(refused, Rejection)
