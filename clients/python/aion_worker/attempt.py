@@ -7,8 +7,8 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from typing import Any
 
-from aion_common.clock import Clock
 from aion_common.errors import Unavailable
 from aion_common.records.common import Payload
 from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskFailed, TaskHeartbeat, TaskStarted
@@ -33,15 +33,15 @@ class _Stopped(Enum):
 class Attempt:
     """Lives in one asyncio task, that of `run`. Everything else is called on the event loop too, but for the context's part."""
 
-    def __init__(self, task: Task, activity: Activity[..., object], clock: Clock, threads: Threads) -> None:
+    def __init__(self, task: Task, activity: Activity[..., object], now_ms: int, threads: Threads) -> None:
         self._task = task
         self._activity = activity
         self._threads = threads
         self._loop = asyncio.get_running_loop()
-        self._now_ms = clock.now_ms()
+        self._now_ms = now_ms
         deadline = task.close_by
         if task.start_to_close_ms is not None:
-            deadline = min(deadline, self._now_ms + task.start_to_close_ms)
+            deadline = min(deadline, now_ms + task.start_to_close_ms)
         self._context = Context(task, deadline, self._beat_from_anywhere)
         self._inside: asyncio.Task[object] | None = None
         self._stopped: _Stopped | None = None
@@ -130,8 +130,7 @@ class Attempt:
     async def _call(self) -> ReportBody:
         arguments = self._activity.arguments(self._task.input, self._context)
         call = functools.partial(self._activity.function, **arguments)
-        outcome = call() if self._activity.is_async else self._threads.call(call)
-        assert isinstance(outcome, Awaitable), "an async function, or one in a thread"
+        outcome: Any = call() if self._activity.is_async else self._threads.call(call)
         return completed(self._activity.result(await outcome))
 
     def _stop(self, why: _Stopped) -> None:

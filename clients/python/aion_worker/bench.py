@@ -7,8 +7,10 @@ just ended, is not executed again when it is read again: after partitions came b
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import structlog
+from prometheus_client import Counter
 
 from aion_common.clock import Clock
 from aion_common.kafka.deadletters import Unusable
@@ -124,14 +126,15 @@ class Bench:
         """What is to be reported."""
         task = job.task
         activity = self.activities.get(task.activity_type)
-        if self._is_unwanted(task):
-            WORKER_TASKS.labels("" if activity is None else activity.name, "unwanted").inc()
+        now_ms = self.clock.now_ms()
+        if now_ms >= task.close_by or self._is_cancelled(task):
+            _counter("" if activity is None else activity.name, "unwanted").inc()
             return ()
         if activity is None:
             unknown = self._unknown(task)
             _log_failure(task, unknown)
             return (unknown,)
-        job.attempt = attempt = Attempt(task, activity, self.clock, self.threads)
+        job.attempt = attempt = Attempt(task, activity, now_ms, self.threads)
         if not attempt.must_be_accompanied:
             body = await attempt.run()
         else:
@@ -140,7 +143,7 @@ class Bench:
                 body = await attempt.run()
             finally:
                 companion.cancel()
-        WORKER_TASKS.labels(activity.name, _word(body)).inc()
+        _counter(activity.name, _word(body)).inc()
         if isinstance(body, TaskFailed):
             _log_failure(task, body)
         return () if body is None else (*attempt.untold(body), body)
@@ -149,18 +152,13 @@ class Bench:
         known = sorted(self.activities)
         more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
         names = ", ".join(known[:_NAMED_MAX]) + more
-        WORKER_TASKS.labels("", "unknown").inc()
+        _counter("", "unknown").inc()
         message = f"this worker has no activity {task.activity_type!r}; it has {names}"
         return failure("unknown_activity", message, retryable=True)
 
-    def _is_unwanted(self, task: Task) -> bool:
-        return self.clock.now_ms() >= task.close_by or self._is_cancelled(task)
-
     def _is_cancelled(self, task: Task) -> bool:
-        run, activity = task.run_id, task.activity
-        return any(
-            wish in self._cancelled for wish in ((run, None, None), (run, activity, None), (run, activity, task.attempt))
-        )
+        run, activity, wishes = task.run_id, task.activity, self._cancelled
+        return (run, None, None) in wishes or (run, activity, None) in wishes or (run, activity, task.attempt) in wishes
 
     async def _bury(self, record: Unusable, finish: Finish) -> None:
         await self.reports.bury(record)
@@ -169,6 +167,12 @@ class Bench:
     def _buried(self, burial: asyncio.Task[None]) -> None:
         self._burials.discard(burial)
         self.changed.set()
+
+
+@cache
+def _counter(activity_type: str, outcome: str) -> Counter:
+    """Looked up once for each activity of the worker and each outcome."""
+    return WORKER_TASKS.labels(activity_type, outcome)
 
 
 def _log_failure(task: Task, failed: TaskFailed) -> None:

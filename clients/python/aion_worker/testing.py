@@ -63,7 +63,7 @@ async def call(activity: Activity[..., Any], value: object = None, situation: Si
     given = situation or Situation()
     task = task_of(activity.name, value, given)
     threads = Threads()
-    attempt = Attempt(task, activity, SystemClock(), threads)
+    attempt = Attempt(task, activity, SystemClock().now_ms(), threads)
     try:
         async with asyncio.TaskGroup() as group:
             companion = group.create_task(attempt.accompany(_hear))
