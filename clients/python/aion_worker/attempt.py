@@ -15,6 +15,7 @@ from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskFaile
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.context import Context
+from aion_worker.deadlines import Deadlines
 from aion_worker.errors import ActivityCancelled
 from aion_worker.outcome import completed, failed
 from aion_worker.threads import Threads
@@ -33,10 +34,13 @@ class _Stopped(Enum):
 class Attempt:
     """Lives in one asyncio task, that of `run`. Everything else is called on the event loop too, but for the context's part."""
 
-    def __init__(self, task: Task, activity: Activity[..., object], now_ms: int, threads: Threads) -> None:
+    def __init__(
+        self, task: Task, activity: Activity[..., object], now_ms: int, threads: Threads, deadlines: Deadlines
+    ) -> None:
         self._task = task
         self._activity = activity
         self._threads = threads
+        self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._now_ms = now_ms
         deadline = task.close_by
@@ -62,7 +66,7 @@ class Attempt:
         assert task is not None, "an attempt runs in a task"
         cancels_before = task.cancelling()
         seconds = (self._context.deadline - self._now_ms) / 1000
-        too_late = self._loop.call_later(seconds, self._stop, _Stopped.TOO_LATE)
+        too_late = self._deadlines.begin(seconds, self._be_too_late)
         self._inside = task
         try:
             body: ReportBody | None = await self._call()
@@ -76,7 +80,7 @@ class Attempt:
             body = failed(error)
         finally:
             self._inside = None
-            too_late.cancel()
+            too_late.end()
             if self._stopped is not None and self._activity.is_async:
                 task.uncancel()
         return None if self._stopped is _Stopped.TOO_LATE else body
@@ -132,6 +136,9 @@ class Attempt:
         call = functools.partial(self._activity.function, **arguments)
         outcome: Any = call() if self._activity.is_async else self._threads.call(call)
         return completed(self._activity.result(await outcome))
+
+    def _be_too_late(self) -> None:
+        self._stop(_Stopped.TOO_LATE)
 
     def _stop(self, why: _Stopped) -> None:
         if self._inside is None or self._stopped is not None:

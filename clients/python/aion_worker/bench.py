@@ -20,6 +20,7 @@ from aion_common.records.tasks import CancelTasks, ReportBody, Task, TaskCancell
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.attempt import Attempt
+from aion_worker.deadlines import Deadlines
 from aion_worker.outcome import failure
 from aion_worker.progress import Recent
 from aion_worker.reports import LastReports, Reports
@@ -73,6 +74,7 @@ class Bench:
     changed: asyncio.Event
     """Set whenever something ended."""
     threads: Threads = field(default_factory=Threads)
+    _deadlines: Deadlines = field(default_factory=Deadlines)
     _under_way: dict[Identity, _Job] = field(default_factory=dict)
     _parcels: dict[int, _Parcel] = field(default_factory=dict)
     """Those that take more, by their partition of results."""
@@ -182,7 +184,7 @@ class Bench:
             unknown = self._unknown(task)
             _log_failure(task, unknown)
             return (unknown,)
-        job.attempt = attempt = Attempt(task, activity, now_ms, self.threads)
+        job.attempt = attempt = Attempt(task, activity, now_ms, self.threads, self._deadlines)
         if not attempt.must_be_accompanied:
             body = await attempt.run()
         else:
