@@ -14,7 +14,9 @@ async def test_deadlines_are_called_in_the_order_of_their_times_once() -> None:
     deadlines.begin(0.001, lambda: called.append("later"))
     deadlines.begin(-1, lambda: called.append("past"))
     await eventually(lambda: "later" in called)
-    assert called == ["past", "later"]
+    deadlines.begin(0, lambda: called.append("in another turn"))
+    await eventually(lambda: "in another turn" in called)
+    assert called == ["past", "later", "in another turn"]
 
 
 @pytest.mark.parametrize("turns", range(2))
