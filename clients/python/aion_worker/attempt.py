@@ -4,9 +4,9 @@ It knows nothing of Kafka: `tell` takes what is to be reported meanwhile, and `r
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from aion_common.errors import Unavailable
@@ -133,8 +133,8 @@ class Attempt:
 
     async def _call(self) -> ReportBody:
         arguments = self._activity.arguments(self._task.input, self._context)
-        call = functools.partial(self._activity.function, **arguments)
-        outcome: Any = call() if self._activity.is_async else self._threads.call(call)
+        function: Callable[..., Any] = self._activity.function
+        outcome = function(**arguments) if self._activity.is_async else self._threads.call(partial(function, **arguments))
         return completed(self._activity.result(await outcome))
 
     def _be_too_late(self) -> None:
