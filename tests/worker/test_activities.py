@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from aion_common import limits
 from aion_worker import ActivityCancelled, Context, RetryableError, TerminalError, Worker, WrongActivity, activity
-from aion_worker.testing import Situation, call, run
+from aion_worker.testing import Situation, call, run, task_of
 
 
 class Item(BaseModel):
@@ -223,6 +223,26 @@ async def test_a_function_in_a_thread_learns_of_its_cancellation(how: str) -> No
             context.heartbeat() if how == "heartbeat" else context.raise_if_cancelled()
 
     assert (await call(wait, None, Situation(cancel_after_s=0.01))).is_cancelled
+
+
+def test_who_waits_for_a_cancellation_that_has_come_or_comes_meanwhile_is_told() -> None:
+    def context() -> Context:
+        return Context(task_of("wait", None, Situation()), 0, lambda _: None)
+
+    early, late = context(), context()
+    early.cancel()
+    assert early.is_cancelled
+    assert early.wait_cancelled(60)
+    assert not late.wait_cancelled(0)
+    told: list[bool] = []
+    waiting = [threading.Thread(target=lambda: told.append(late.wait_cancelled(60))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    late.cancel()
+    for thread in waiting:
+        thread.join()
+    assert told == [True] * 3
+    assert late.is_cancelled
 
 
 async def test_a_function_that_ends_its_work_all_the_same_has_a_result() -> None:

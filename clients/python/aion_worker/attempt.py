@@ -4,17 +4,18 @@ It knows nothing of Kafka: `tell` takes what is to be reported meanwhile, and `r
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
+from functools import partial
+from typing import Any
 
-from aion_common.clock import Clock
 from aion_common.errors import Unavailable
 from aion_common.records.common import Payload
 from aion_common.records.tasks import ReportBody, Task, TaskCancelled, TaskFailed, TaskHeartbeat, TaskStarted
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.context import Context
+from aion_worker.deadlines import Deadlines
 from aion_worker.errors import ActivityCancelled
 from aion_worker.outcome import completed, failed
 from aion_worker.threads import Threads
@@ -33,15 +34,18 @@ class _Stopped(Enum):
 class Attempt:
     """Lives in one asyncio task, that of `run`. Everything else is called on the event loop too, but for the context's part."""
 
-    def __init__(self, task: Task, activity: Activity[..., object], clock: Clock, threads: Threads) -> None:
+    def __init__(
+        self, task: Task, activity: Activity[..., object], now_ms: int, threads: Threads, deadlines: Deadlines
+    ) -> None:
         self._task = task
         self._activity = activity
         self._threads = threads
+        self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._now_ms = clock.now_ms()
+        self._now_ms = now_ms
         deadline = task.close_by
         if task.start_to_close_ms is not None:
-            deadline = min(deadline, self._now_ms + task.start_to_close_ms)
+            deadline = min(deadline, now_ms + task.start_to_close_ms)
         self._context = Context(task, deadline, self._beat_from_anywhere)
         self._inside: asyncio.Task[object] | None = None
         self._stopped: _Stopped | None = None
@@ -62,7 +66,7 @@ class Attempt:
         assert task is not None, "an attempt runs in a task"
         cancels_before = task.cancelling()
         seconds = (self._context.deadline - self._now_ms) / 1000
-        too_late = self._loop.call_later(seconds, self._stop, _Stopped.TOO_LATE)
+        too_late = self._deadlines.begin(seconds, self._be_too_late)
         self._inside = task
         try:
             body: ReportBody | None = await self._call()
@@ -76,7 +80,7 @@ class Attempt:
             body = failed(error)
         finally:
             self._inside = None
-            too_late.cancel()
+            too_late.end()
             if self._stopped is not None and self._activity.is_async:
                 task.uncancel()
         return None if self._stopped is _Stopped.TOO_LATE else body
@@ -129,10 +133,12 @@ class Attempt:
 
     async def _call(self) -> ReportBody:
         arguments = self._activity.arguments(self._task.input, self._context)
-        call = functools.partial(self._activity.function, **arguments)
-        outcome = call() if self._activity.is_async else self._threads.call(call)
-        assert isinstance(outcome, Awaitable), "an async function, or one in a thread"
+        function: Callable[..., Any] = self._activity.function
+        outcome = function(**arguments) if self._activity.is_async else self._threads.call(partial(function, **arguments))
         return completed(self._activity.result(await outcome))
+
+    def _be_too_late(self) -> None:
+        self._stop(_Stopped.TOO_LATE)
 
     def _stop(self, why: _Stopped) -> None:
         if self._inside is None or self._stopped is not None:

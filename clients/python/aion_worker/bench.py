@@ -1,24 +1,29 @@
 """Where a worker's tasks are executed: a bounded number at once, each in an asyncio task of its own, so none waits for another.
 
-A task's record is finished when its report is acknowledged, or when nobody waits for one. What is here already, under way or
-just ended, is not executed again when it is read again: after partitions came back, or when it was sent twice.
+A task's record is finished when its report is acknowledged, or when nobody waits for one. Tasks that end in the same turn of
+the event loop are reported together. What is here already, under way or just ended, is not executed again when it is read
+again: after partitions came back, or when it was sent twice.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import structlog
+from prometheus_client import Counter
 
 from aion_common.clock import Clock
 from aion_common.kafka.deadletters import Unusable
 from aion_common.metrics import SKIPPED_RECORDS, WORKER_RUNNING, WORKER_TASKS
 from aion_common.records.tasks import CancelTasks, ReportBody, Task, TaskCancelled, TaskCompleted, TaskFailed
+from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.attempt import Attempt
+from aion_worker.deadlines import Deadlines
 from aion_worker.outcome import failure
 from aion_worker.progress import Recent
-from aion_worker.reports import Reports
+from aion_worker.reports import LastReports, Reports
 from aion_worker.threads import Threads
 
 logger = structlog.get_logger()
@@ -36,10 +41,25 @@ _NAMED_MAX = 20
 class _Job:
     """`finish`: one for each record of the task that was read."""
 
+    identity: Identity
     task: Task
     finish: list[Finish]
     attempt: Attempt | None = None
     runner: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """Jobs that have ended, and their last reports, which go to one partition together."""
+
+    jobs: list[_Job] = field(default_factory=list)
+    reports: list[LastReports] = field(default_factory=list)
+    report_bytes: int = 0
+
+    def add(self, job: _Job, reports: LastReports) -> None:
+        self.jobs.append(job)
+        self.reports.append(reports)
+        self.report_bytes += sum(len(value) for value in reports.values)
 
 
 @dataclass(slots=True)
@@ -54,7 +74,11 @@ class Bench:
     changed: asyncio.Event
     """Set whenever something ended."""
     threads: Threads = field(default_factory=Threads)
+    _deadlines: Deadlines = field(default_factory=Deadlines)
     _under_way: dict[Identity, _Job] = field(default_factory=dict)
+    _parcels: dict[int, _Parcel] = field(default_factory=dict)
+    """Those that take more, by their partition of results."""
+    _deliveries: set[asyncio.Task[None]] = field(default_factory=set)
     _burials: set[asyncio.Task[None]] = field(default_factory=set)
     _ended: Recent[Identity] = field(default_factory=Recent)
     _cancelled: Recent[tuple[str, int | None, int | None]] = field(default_factory=Recent)
@@ -78,9 +102,10 @@ class Bench:
         elif identity in self._ended:
             finish()
         else:
-            job = _Job(task=task, finish=[finish])
+            job = _Job(identity=identity, task=task, finish=[finish])
             self._under_way[identity] = job
-            job.runner = self.group.create_task(self._work(identity, job))
+            job.runner = self.group.create_task(self._work(job))
+            WORKER_RUNNING.inc()
 
     def bury(self, record: Unusable, finish: Finish) -> None:
         """Pass a record over that is no task; its copy goes to the dead letters."""
@@ -105,33 +130,61 @@ class Bench:
                 job.attempt.abandon()
             if job.runner is not None:
                 job.runner.cancel()
-        for burial in self._burials:
-            burial.cancel()
+        for sending in (*self._deliveries, *self._burials):
+            sending.cancel()
+        # One that is cancelled before it began takes nothing along.
+        self._parcels.clear()
 
-    async def _work(self, identity: Identity, job: _Job) -> None:
-        WORKER_RUNNING.inc()
+    async def _work(self, job: _Job) -> None:
         try:
-            await self.reports.insist(job.task, *await self._execute(job))
-            self._ended.add(identity)
-            for finish in job.finish:
-                finish()
-        finally:
-            del self._under_way[identity]
-            WORKER_RUNNING.dec()
-            self.changed.set()
+            bodies = await self._execute(job)
+        except BaseException:
+            self._leave([job])
+            raise
+        self._parcel_for(job.task.results_partition).add(job, self.reports.last(job.task, bodies))
+
+    def _parcel_for(self, partition: int) -> _Parcel:
+        parcel = self._parcels.get(partition)
+        if parcel is None or parcel.report_bytes >= bounds.WORKER_PARCEL_BYTES:
+            parcel = self._parcels[partition] = _Parcel()
+            delivery = self.group.create_task(self._deliver(partition, parcel))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(partial(self._delivered, parcel))
+        return parcel
+
+    async def _deliver(self, partition: int, parcel: _Parcel) -> None:
+        if self._parcels.get(partition) is parcel:
+            del self._parcels[partition]
+        await self.reports.insist(partition, parcel.reports)
+
+    def _delivered(self, parcel: _Parcel, delivery: asyncio.Task[None]) -> None:
+        self._deliveries.discard(delivery)
+        if not delivery.cancelled() and delivery.exception() is None:
+            for job in parcel.jobs:
+                self._ended.add(job.identity)
+                for finish in job.finish:
+                    finish()
+        self._leave(parcel.jobs)
+
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            del self._under_way[job.identity]
+        WORKER_RUNNING.dec(len(jobs))
+        self.changed.set()
 
     async def _execute(self, job: _Job) -> Sequence[ReportBody]:
         """What is to be reported."""
         task = job.task
         activity = self.activities.get(task.activity_type)
-        if self._is_unwanted(task):
-            WORKER_TASKS.labels("" if activity is None else activity.name, "unwanted").inc()
+        now_ms = self.clock.now_ms()
+        if now_ms >= task.close_by or self._is_cancelled(task):
+            _counter("" if activity is None else activity.name, "unwanted").inc()
             return ()
         if activity is None:
             unknown = self._unknown(task)
             _log_failure(task, unknown)
             return (unknown,)
-        job.attempt = attempt = Attempt(task, activity, self.clock, self.threads)
+        job.attempt = attempt = Attempt(task, activity, now_ms, self.threads, self._deadlines)
         if not attempt.must_be_accompanied:
             body = await attempt.run()
         else:
@@ -140,7 +193,7 @@ class Bench:
                 body = await attempt.run()
             finally:
                 companion.cancel()
-        WORKER_TASKS.labels(activity.name, _word(body)).inc()
+        _counter(activity.name, _word(body)).inc()
         if isinstance(body, TaskFailed):
             _log_failure(task, body)
         return () if body is None else (*attempt.untold(body), body)
@@ -149,18 +202,13 @@ class Bench:
         known = sorted(self.activities)
         more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
         names = ", ".join(known[:_NAMED_MAX]) + more
-        WORKER_TASKS.labels("", "unknown").inc()
+        _counter("", "unknown").inc()
         message = f"this worker has no activity {task.activity_type!r}; it has {names}"
         return failure("unknown_activity", message, retryable=True)
 
-    def _is_unwanted(self, task: Task) -> bool:
-        return self.clock.now_ms() >= task.close_by or self._is_cancelled(task)
-
     def _is_cancelled(self, task: Task) -> bool:
-        run, activity = task.run_id, task.activity
-        return any(
-            wish in self._cancelled for wish in ((run, None, None), (run, activity, None), (run, activity, task.attempt))
-        )
+        run, activity, wishes = task.run_id, task.activity, self._cancelled
+        return (run, None, None) in wishes or (run, activity, None) in wishes or (run, activity, task.attempt) in wishes
 
     async def _bury(self, record: Unusable, finish: Finish) -> None:
         await self.reports.bury(record)
@@ -169,6 +217,12 @@ class Bench:
     def _buried(self, burial: asyncio.Task[None]) -> None:
         self._burials.discard(burial)
         self.changed.set()
+
+
+@cache
+def _counter(activity_type: str, outcome: str) -> Counter:
+    """Looked up once for each activity of the worker and each outcome."""
+    return WORKER_TASKS.labels(activity_type, outcome)
 
 
 def _log_failure(task: Task, failed: TaskFailed) -> None:

@@ -25,7 +25,9 @@ class Context:
         self._task = task
         self._deadline = deadline
         self._beat = beat
-        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._cancellation: threading.Event | None = None
 
     @property
     def namespace(self) -> str:
@@ -80,7 +82,7 @@ class Context:
     @property
     def is_cancelled(self) -> bool:
         """Whether nobody waits for the result any more."""
-        return self._cancelled.is_set()
+        return self._is_cancelled
 
     def heartbeat(self, details: object = None) -> None:
         """Tell that work goes on. `details`, any value that becomes at most 1 KiB of JSON, is given to the next attempt if this
@@ -99,13 +101,21 @@ class Context:
 
     def raise_if_cancelled(self) -> None:
         """Raises ActivityCancelled when nobody waits for the result any more. For functions that are not `async`."""
-        if self._cancelled.is_set():
+        if self._is_cancelled:
             raise ActivityCancelled
 
     def wait_cancelled(self, timeout_s: float) -> bool:
         """Sleep, in a function that is not `async`, but no longer than until it is cancelled; whether it is."""
-        return self._cancelled.wait(timeout_s)
+        with self._lock:
+            if self._is_cancelled:
+                return True
+            if self._cancellation is None:  # made here, since few activities ever wait for it
+                self._cancellation = threading.Event()
+        return self._cancellation.wait(timeout_s)
 
     def cancel(self) -> None:
         """Let the activity know. Called by the worker, and by tests."""
-        self._cancelled.set()
+        with self._lock:
+            self._is_cancelled = True
+            if self._cancellation is not None:
+                self._cancellation.set()

@@ -18,6 +18,7 @@ from aion_common.kafka.deadletters import Unusable
 from aion_common.kafka.reading import decode_learning
 from aion_common.kafka.topics import Topics, tasks_noun
 from aion_common.records.tasks import Task
+from aion_common.wire import UnknownSchema, decode
 from aion_worker import bounds
 from aion_worker.activity import Activity
 from aion_worker.bench import Bench
@@ -108,26 +109,30 @@ class _Feeding:
             progress.finish(record.offset)
 
         try:
-            task = await self._task(record)
+            try:
+                read = decode(record.value)
+            except UnknownSchema:
+                read = await self._learn_and_decode(record.value)
+            task = self._checked(read)
         except BadRecord as error:
             self._bench.bury(self._unusable(progress.partition, record, str(error)), finish)
         else:
             self._bench.begin(task, finish)
 
-    async def _task(self, record: LogRecord) -> Task:
+    async def _learn_and_decode(self, value: bytes | None) -> object:
         while True:
             try:
-                task = await decode_learning(self._log, self._plan.topics, record.value)
+                return await decode_learning(self._log, self._plan.topics, value)
             except Unavailable as error:
                 logger.warning("schemas not readable now", reason=str(error))
                 await asyncio.sleep(bounds.WORKER_RETRY_MS / 1000)
-            else:
-                break
-        if not isinstance(task, Task):
-            raise BadRecord(f"a {type(task).__name__}, not a Task")
-        if not 0 <= task.results_partition < self._results_partitions:
-            raise BadRecord(f"results partition {task.results_partition} of {self._results_partitions}")
-        return task
+
+    def _checked(self, read: object) -> Task:
+        if not isinstance(read, Task):
+            raise BadRecord(f"a {type(read).__name__}, not a Task")
+        if not 0 <= read.results_partition < self._results_partitions:
+            raise BadRecord(f"results partition {read.results_partition} of {self._results_partitions}")
+        return read
 
     def _unusable(self, partition: int, record: LogRecord, reason: str) -> Unusable:
         return Unusable(

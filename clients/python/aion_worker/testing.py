@@ -15,6 +15,7 @@ from aion_common.records.common import Payload, json_payload
 from aion_common.records.tasks import ReportBody, Task, TaskCompleted, TaskFailed
 from aion_worker.activity import Activity
 from aion_worker.attempt import Attempt
+from aion_worker.deadlines import Deadlines
 from aion_worker.json_values import json_of
 from aion_worker.threads import Threads
 
@@ -63,7 +64,7 @@ async def call(activity: Activity[..., Any], value: object = None, situation: Si
     given = situation or Situation()
     task = task_of(activity.name, value, given)
     threads = Threads()
-    attempt = Attempt(task, activity, SystemClock(), threads)
+    attempt = Attempt(task, activity, SystemClock().now_ms(), threads, Deadlines())
     try:
         async with asyncio.TaskGroup() as group:
             companion = group.create_task(attempt.accompany(_hear))
