@@ -45,9 +45,7 @@ def _mark() -> bytes:
 
 def event_bytes(event: Event) -> bytes:
     """The event as it stands in the record: union branch and fields."""
-    out = bytearray()
-    _parts()[1](out, event)
-    return bytes(out)
+    return _parts()[1](event)
 
 
 def event_bytes_of(value: bytes) -> bytes:
@@ -71,7 +69,4 @@ def seal(record: HistoryRecord, previous: bytes | None) -> SealedRecord:
     event = event_bytes(record.event)
     if previous is not None:
         record = replace(record, chain=next_chain(previous, record.seq, record.recorded_at, event))
-    out = bytearray(_mark())
-    _parts()[0](out, record)
-    out += event
-    return SealedRecord(record=record, value=bytes(out))
+    return SealedRecord(record=record, value=b"".join([_mark(), _parts()[0](record), event]))
