@@ -35,13 +35,14 @@ def changed(run: Run, event: ActivityEvent, recorded_at: int) -> Run:
     number = event.activity
     match event:
         case ActivityScheduled():
-            return command_recorded(_with(run, number, begun(event, run.seq, recorded_at)), event.turn)
+            activity = begun(event, run.seq, recorded_at)
+            return command_recorded(run, event.turn, activities={**run.activities, number: activity})
         case ActivityStarted():
             return _with(run, number, replace(run.activities[number], started_at=recorded_at))
         case ActivityCompleted():
-            return given_input(_without(run, number), run.seq)
+            return given_input(run, run.seq, activities=_without(run, number))
         case ActivityFailed(retry_at=None) | ActivityTimedOut(retry_at=None):
-            return given_input(_without(run, number), run.seq)
+            return given_input(run, run.seq, activities=_without(run, number))
         case ActivityFailed() | ActivityTimedOut():
             known = run.activities[number]
             waits = replace(known, attempt=event.attempt, task_at=None, started_at=None, beat_at=None, retry_at=event.retry_at)
@@ -50,7 +51,7 @@ def changed(run: Run, event: ActivityEvent, recorded_at: int) -> Run:
             again = replace(run.activities[number], attempt=event.attempt, task_at=recorded_at, retry_at=None)
             return _with(run, number, again)
         case ActivityCancelled():
-            return command_recorded(_without(run, number), event.turn)
+            return command_recorded(run, event.turn, activities=_without(run, number))
         case _:
             assert_never(event)
 
@@ -66,5 +67,5 @@ def _with(run: Run, number: int, activity: Activity) -> Run:
     return replace(run, activities={**run.activities, number: activity})
 
 
-def _without(run: Run, number: int) -> Run:
-    return replace(run, activities={other: known for other, known in run.activities.items() if other != number})
+def _without(run: Run, number: int) -> dict[int, Activity]:
+    return {other: known for other, known in run.activities.items() if other != number}
