@@ -55,16 +55,14 @@ class RocksTables:
     def write(self, batch: RawBatch) -> None:
         """See `Tables`."""
         changes = WriteBatch(raw_mode=True)
-        # Looked up once for all rows of a table that stand together: an enum's hash is no field of C.
-        at, column = None, None
-        for table, key in batch.deletes:
-            if table is not at:
-                at, column = table, self._columns[table]
-            changes.delete(key, column)
-        for table, key, value in batch.puts:
-            if table is not at:
-                at, column = table, self._columns[table]
-            changes.put(key, value, column)
+        for table, keys in batch.deletes.items():
+            column = self._columns[table]
+            for key in keys:
+                changes.delete(key, column)
+        for table, rows in batch.puts.items():
+            column = self._columns[table]
+            for key, value in rows:
+                changes.put(key, value, column)
         self._database.write(changes)
 
     def close(self) -> None:
