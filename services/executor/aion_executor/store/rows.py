@@ -48,7 +48,7 @@ class Meta(Struct, frozen=True, kw_only=True):
     partition: Partition
 
 
-class OwedSend(Struct, frozen=True, kw_only=True):
+class OwedSend(Struct, frozen=True, kw_only=True, gc=False):
     """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix. `partition` None:
     that of the key."""
 
