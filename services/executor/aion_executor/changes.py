@@ -23,7 +23,6 @@ from aion_common.records.events import (
     PartitionEvent,
     Progress,
     RecordedAnswer,
-    RunStarted,
     StartParked,
     StartReleased,
 )
@@ -128,7 +127,7 @@ class Changes:
         after = self._runs[run_id] = apply_to_run(before, record, len(value))
         self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
-        if isinstance(record.event, RunStarted):
+        if before is None:
             self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
         for answered in answers_of(record):
             self.fold_answer(answered, record.recorded_at)

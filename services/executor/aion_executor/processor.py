@@ -116,23 +116,23 @@ def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
     match given:
         case TurnInput():
             return _step_run(batch, given)
+        case ResultInput():
+            effects: Sequence[Effect] = _step_result(batch, given)
+            batch.partition = replace(batch.partition, results_next=given.offset + 1)
+            return effects
+        case CommandInput():
+            effects = _step_command(batch, given)
         case DueInput():
             # Time ends no attempt that has been heard of.
             _record_heartbeats(batch)
             return _step_run(batch, given)
         case ReleasedInput():
             return _step_released(batch, given)
-        case ResultInput():
-            effects: Sequence[Effect] = _step_result(batch, given)
-            batch.partition = replace(batch.partition, results_next=given.offset + 1)
-            return effects
         case UnreadableInput():
             _step_unreadable(batch, given)
             return ()
         case MarkerInput():
             effects = _step_marker(batch, given)
-        case CommandInput():
-            effects = _step_command(batch, given)
         case _:
             assert_never(given)
     batch.partition = replace(batch.partition, commands_next=given.offset + 1)

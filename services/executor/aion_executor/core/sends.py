@@ -6,6 +6,7 @@ from aion_common.ids import RunId, workflow_key
 from aion_common.records.common import Payload
 from aion_common.records.events import (
     ActivityCancelled,
+    ActivityCompleted,
     ActivityRetried,
     ActivityScheduled,
     ActivityTimedOut,
@@ -24,6 +25,8 @@ def to_workers(before: Run, record: HistoryRecord, after: Run, number: int, inpu
     match record.event:
         case ActivityScheduled(has_queue=True, activity=activity, input=payload):
             return (_task(after, activity, after.activities[activity], payload, number),)
+        case ActivityCompleted():
+            return ()
         case ActivityRetried(activity=activity):
             known = after.activities[activity]
             return (_task(after, activity, known, input_of(after.run_id, known.seq), number),)

@@ -18,29 +18,27 @@ from aion_executor.core.activities import Activity, begun
 from aion_executor.core.apply.turns import command_recorded, given_input
 from aion_executor.core.run import Run
 
-ActivityEvent = (
-    ActivityScheduled
-    | ActivityStarted
-    | ActivityCompleted
-    | ActivityFailed
-    | ActivityTimedOut
-    | ActivityRetried
-    | ActivityCancelled
-)
+AttemptEvent = ActivityStarted | ActivityFailed | ActivityTimedOut | ActivityRetried | ActivityCancelled
 
 
-def changed(run: Run, event: ActivityEvent, recorded_at: int) -> Run:
-    """The run calls an activity, an attempt begins or ends, or the run does not wait any more: one that is cancelled may have
-    ended meanwhile. Results, and failures without another attempt, are inputs."""
+def scheduled(run: Run, event: ActivityScheduled, recorded_at: int) -> Run:
+    """The run calls an activity."""
+    activity = begun(event, run.seq, recorded_at)
+    return command_recorded(run, event.turn, activities={**run.activities, event.activity: activity})
+
+
+def completed(run: Run, event: ActivityCompleted) -> Run:
+    """A result is one more input, and the run does not wait any more."""
+    return given_input(run, run.seq, activities=_without(run, event.activity))
+
+
+def changed(run: Run, event: AttemptEvent, recorded_at: int) -> Run:
+    """An attempt begins or fails, or the run does not wait any more: one that is cancelled may have ended meanwhile. Failures
+    without another attempt are inputs."""
     number = event.activity
     match event:
-        case ActivityScheduled():
-            activity = begun(event, run.seq, recorded_at)
-            return command_recorded(run, event.turn, activities={**run.activities, number: activity})
         case ActivityStarted():
             return _with(run, number, replace(run.activities[number], started_at=recorded_at))
-        case ActivityCompleted():
-            return given_input(run, run.seq, activities=_without(run, number))
         case ActivityFailed(retry_at=None) | ActivityTimedOut(retry_at=None):
             return given_input(run, run.seq, activities=_without(run, number))
         case ActivityFailed() | ActivityTimedOut():

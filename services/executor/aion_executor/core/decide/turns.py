@@ -58,10 +58,6 @@ def _waiting(run: Run, requests: Sequence[Request], ended: TurnEnded, facts: Fac
 
 def _command(request: Request, ended: TurnEnded | None, facts: Facts) -> TurnCommand:
     match request:
-        case StartTimer(timer=timer, delay_ms=delay_ms):
-            return TimerStarted(timer=timer, fire_at=facts.now_ms + delay_ms, turn=ended)
-        case CancelTimer(timer=timer):
-            return TimerCancelled(timer=timer, turn=ended)
         case ScheduleActivity():
             return ActivityScheduled(
                 activity=request.activity,
@@ -73,6 +69,10 @@ def _command(request: Request, ended: TurnEnded | None, facts: Facts) -> TurnCom
                 turn=ended,
                 has_queue=request.queue in facts.queues,
             )
+        case StartTimer(timer=timer, delay_ms=delay_ms):
+            return TimerStarted(timer=timer, fire_at=facts.now_ms + delay_ms, turn=ended)
+        case CancelTimer(timer=timer):
+            return TimerCancelled(timer=timer, turn=ended)
         case CancelActivity(activity=activity):
             return ActivityCancelled(activity=activity, turn=ended)
         case _:
