@@ -218,13 +218,6 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
         return ()
     run = _addressed(batch.changes, command)
     match decide(batch.partition, run, given, batch.facts):
-        case Rejection() as rejection:
-            _answer(batch, command.command_id, command.reply_partition, rejection)
-            _tell_refused(batch, command, rejection)
-        case Answered(answer=answer):
-            _answer(batch, command.command_id, command.reply_partition, answer)
-        case Park():
-            _append_partition_event(batch, StartParked(offset=given.offset, command=command))
         case Decision(events=events, replaced=replaced):
             cause = Cause(
                 topic=COMMANDS,
@@ -236,6 +229,13 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
                 *(_append_run_events(batch, run, _target_of(run, None), replaced) if run and replaced else ()),
                 *_append_command_events(batch, run, command, cause, events),
             ]
+        case Rejection() as rejection:
+            _answer(batch, command.command_id, command.reply_partition, rejection)
+            _tell_refused(batch, command, rejection)
+        case Answered(answer=answer):
+            _answer(batch, command.command_id, command.reply_partition, answer)
+        case Park():
+            _append_partition_event(batch, StartParked(offset=given.offset, command=command))
     return ()
 
 
