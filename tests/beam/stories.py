@@ -1,9 +1,10 @@
 """What a run does, delivery by delivery, live and again from every prefix of its history."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from aion_beam.frames import CaughtUp, Completed, Failed, Input, Outcome, Turn, Wait, Waiting
 from aion_common.records.common import json_payload
@@ -61,7 +62,7 @@ def recorded_turns(lived: Sequence[Outcome], deliveries: Sequence[Sequence[Input
             inputs = deliveries[n - 1] if n else ()
             end = Wait(kind=outcome.kind, name=outcome.name)
             begun = turn(10 * n if n else 1, *inputs, end=end)
-            turns.append(dataclasses.replace(begun, commands=commands_of(outcome.requests)))
+            turns.append(replace(begun, commands=commands_of(outcome.requests)))
     return turns
 
 
@@ -93,7 +94,7 @@ def _command_of(request: Request) -> TurnCommand:
 
 
 def _of(activation: int, outcome: Outcome) -> Outcome:
-    return dataclasses.replace(outcome, activation=activation)
+    return replace(outcome, activation=activation)
 
 
 def shown(outcome: Outcome) -> Shown:

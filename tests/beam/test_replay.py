@@ -1,8 +1,7 @@
 """From the records of a run to the turns that a VM replays."""
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from aion_beam.frames import Cancel, History, Input, RunInfo, Signal, Start, Turn, Wait
 from aion_beam.replay import is_input, replay_of, start_records
@@ -180,7 +179,7 @@ def test_what_is_cut_into_records_is_all_there_in_order() -> None:
         for piece in pieces:
             given += piece.inputs
             if isinstance(piece, Turn):
-                turns.append(dataclasses.replace(piece, inputs=given))
+                turns.append(replace(piece, inputs=given))
                 given = ()
         assert tuple(turns) == replay.turns
 

@@ -1,10 +1,10 @@
 """What a turn asks for beside the calls that wait for it: plain receives, limits, replays that differ, queries."""
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from aion_beam.frames import CaughtUp, Completed, Diverged, Turn, Wait, Waiting
 from aion_common.records.events import WaitKind
@@ -110,7 +110,7 @@ async def test_a_replay_that_asks_for_something_else_has_diverged(
         assert isinstance(other, Waiting)
         change = list(other.requests)
     [recorded] = recorded_turns([lived], [])
-    run = bench.start(function, b"null", dataclasses.replace(recorded, commands=commands_of(change)))
+    run = bench.start(function, b"null", replace(recorded, commands=commands_of(change)))
     assert await bench.next(run) == Diverged(activation=run, expected=f"{expected} {PLACE}", found=found)
     assert await bench.settled(run)
 
@@ -126,7 +126,7 @@ async def test_a_replay_that_ends_instead_of_asking_has_diverged(bench: Bench) -
 async def test_a_replay_that_waits_for_another_result_has_diverged(bench: Bench) -> None:
     lived = await bench.run("sleeps")
     assert isinstance(lived, Waiting)
-    [recorded] = recorded_turns([dataclasses.replace(lived, name="timer 2")], [])
+    [recorded] = recorded_turns([replace(lived, name="timer 2")], [])
     outcome = await bench.run("sleeps", b"null", recorded)
     assert isinstance(outcome, Diverged)
     assert (outcome.expected, outcome.found) == (f"the run waits for timer 2 {PLACE}", "the run waits for timer 1")
@@ -136,7 +136,7 @@ async def test_a_run_that_stays_in_a_receive_between_its_recorded_requests_has_d
     lived = await bench.run("parks_with_calls")
     assert isinstance(lived, Waiting)
     [recorded] = recorded_turns([lived], [])
-    more = dataclasses.replace(recorded, commands=(*recorded.commands, *commands_of([StartTimer(timer=2, delay_ms=1)])))
+    more = replace(recorded, commands=(*recorded.commands, *commands_of([StartTimer(timer=2, delay_ms=1)])))
     outcome = await bench.run("parks_with_calls", b"null", more)
     assert isinstance(outcome, Diverged)
     assert (outcome.expected, outcome.found) == (f"the run starts timer 2 {PLACE}", "the run waits in a receive")
@@ -178,4 +178,4 @@ async def test_a_query_is_answered_beside_a_run_that_awaits(bench: Bench) -> Non
 
 
 def _asked(requests: Sequence[Request], end: Wait) -> Turn:
-    return dataclasses.replace(turn(1, end=end), commands=commands_of(requests))
+    return replace(turn(1, end=end), commands=commands_of(requests))

@@ -1,5 +1,6 @@
 """Both twins of the store behave alike: sorted tables, batches that go in whole, what was written is there after opening."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
 
 def put(*rows: tuple[Table, bytes, bytes]) -> RawBatch:
     """A batch of puts."""
-    return RawBatch(puts=list(rows))
+    puts: dict[Table, list[tuple[bytes, bytes]]] = defaultdict(list)
+    for table, key, value in rows:
+        puts[table].append((key, value))
+    return RawBatch(puts=puts)
 
 
 def test_what_was_put_is_there_and_nothing_else(tables: Tables) -> None:
@@ -47,7 +51,7 @@ def test_scan_keeps_to_its_prefix_in_order(tables: Tables) -> None:
 
 def test_batch_applies_deletes_then_puts(tables: Tables) -> None:
     tables.write(put((Table.INDEX, b"a", b"1"), (Table.INDEX, b"b", b"1")))
-    tables.write(RawBatch(puts=[(Table.INDEX, b"a", b"2")], deletes=[(Table.INDEX, b"a"), (Table.INDEX, b"b")]))
+    tables.write(RawBatch(puts={Table.INDEX: [(b"a", b"2")]}, deletes={Table.INDEX: [b"a", b"b"]}))
     assert list(tables.scan(Table.INDEX, b"")) == [(b"a", b"2")]
 
 
@@ -58,8 +62,10 @@ def test_last_put_of_a_batch_wins(tables: Tables) -> None:
 
 batches = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.sampled_from(Table), st.binary(max_size=3), st.binary(max_size=2)), max_size=5),
-        st.lists(st.tuples(st.sampled_from(Table), st.binary(max_size=3)), max_size=3),
+        st.dictionaries(
+            st.sampled_from(Table), st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=2)), max_size=3), max_size=3
+        ),
+        st.dictionaries(st.sampled_from(Table), st.lists(st.binary(max_size=3), max_size=2), max_size=3),
     ),
     max_size=8,
 )
@@ -68,13 +74,14 @@ batches = st.lists(
 @settings(max_examples=30, deadline=None)
 @given(batches)
 def test_twins_agree_after_any_batches(
-    tmp_path_factory: pytest.TempPathFactory, some: list[tuple[list[tuple[Table, bytes, bytes]], list[tuple[Table, bytes]]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    some: list[tuple[dict[Table, list[tuple[bytes, bytes]]], dict[Table, list[bytes]]]],
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
     memory, rocks = MemoryTables(), open_rocks(folder)
     for puts, deletes in some:
         for twin in (memory, rocks):
-            twin.write(RawBatch(puts=list(puts), deletes=list(deletes)))
+            twin.write(RawBatch(puts=puts, deletes=deletes))
     rocks.close()
     rocks = open_rocks(folder)
     for table in Table:

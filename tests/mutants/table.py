@@ -297,15 +297,15 @@ MUTANTS = (
     Mutant(
         name="queues: the attempt fails at once",
         file=_EXECUTOR + "core/decide/turns.py",
-        before="unheard = (one for one in scheduled if not one.has_queue)",
-        after="unheard = (one for one in scheduled if one.has_queue is None)",
+        before="isinstance(one, ActivityScheduled) and not one.has_queue]",
+        after="isinstance(one, ActivityScheduled) and one.has_queue is None]",
         tests=("core/test_activities.py::test_a_queue_that_does_not_exist_fails_the_attempt_and_is_heard_of_when_it_does",),
     ),
     Mutant(
         name="queues: who gives up in the same turn gets no failure",
         file=_EXECUTOR + "core/decide/turns.py",
-        before="isinstance(one, ActivityScheduled) and one.activity not in given_up)",
-        after="isinstance(one, ActivityScheduled))",
+        before="[one for one in unheard if one.activity not in given_up]",
+        after="unheard",
         tests=("core/test_activities.py::test_an_activity_that_is_cancelled_in_the_turn_that_calls_it_is_none",),
     ),
     Mutant(

@@ -3,7 +3,7 @@
 `aion_beam.frame_codec` has their bytes. The Erlang twin is aion_frames.erl.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from aion_common.records.events import (
     ActivityCompleted,
@@ -16,16 +16,14 @@ from aion_common.records.events import (
 from aion_common.turns import Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(Struct, frozen=True, kw_only=True, gc=False):
     """An input: `{aion_signal, Name, Payload}` in the run's mailbox; `payload` is JSON text, `null` when there is none."""
 
     name: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Struct, frozen=True, kw_only=True, gc=False):
     """An input: `{aion_cancelled, Reason}` is raised in the run's next call that may wait; `reason` None is `undefined`."""
 
     reason: str | None
@@ -35,16 +33,14 @@ Input = Signal | Cancel | TimerFired | ActivityCompleted | ActivityFailed | Acti
 """What a run is given between its turns. The last four are the events themselves, the final ones only (`replay.is_input`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True, gc=False):
     """How a recorded turn ended. `name`: of the signal, or of what else the SDK waited for."""
 
     kind: WaitKind
     name: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True, gc=False):
     """One turn of a run: `inputs` are those first given at it, up to the event `observed_seq`.
 
     `now_ms`: recorded_at of the newest event given. `commands`: what it did, as recorded, in its order; `end` None: not
@@ -58,8 +54,7 @@ class Turn:
     commands: tuple[TurnCommand, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True, kw_only=True, gc=False):
     """What `aion_flow:info/0` tells a run about itself."""
 
     namespace: str
@@ -69,8 +64,7 @@ class RunInfo:
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(Struct, frozen=True, kw_only=True, gc=False):
     """Load modules `(name, part of the beam)`, answered by `Answer`. `more`: a further one of this request follows."""
 
     request: int
@@ -78,8 +72,7 @@ class Load:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True, gc=False):
     """Inspect modules for a deploy; otherwise as `Load`. The answer's value: [OTP release, wakes itself, warnings]."""
 
     request: int
@@ -87,8 +80,7 @@ class Check:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True, gc=False):
     """Start a run and replay its recorded turns. `more`: a `History` with further ones follows, replay begins after it."""
 
     activation: int
@@ -100,8 +92,7 @@ class Start:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(Struct, frozen=True, kw_only=True, gc=False):
     """Further turns of a `Start`."""
 
     activation: int
@@ -109,8 +100,7 @@ class History:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartOfTurn:
+class PartOfTurn(Struct, frozen=True, kw_only=True, gc=False):
     """The first inputs of a turn too large for one record; the next turn in order brings the rest."""
 
     observed_seq: int
@@ -118,8 +108,7 @@ class PartOfTurn:
     inputs: tuple[Input, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class Deliver(Struct, frozen=True, kw_only=True, gc=False):
     """The inputs of the next turn. `more`: a further record brings the rest of them."""
 
     activation: int
@@ -129,22 +118,19 @@ class Deliver:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class Kill(Struct, frozen=True, kw_only=True, gc=False):
     """End the run's process; nothing more is sent for the activation."""
 
     activation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(Struct, frozen=True, kw_only=True, gc=False):
     """Answered by `Pong`, also while every run is busy."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True, gc=False):
     """Call the workflow's `handle_query` beside the run, once its replay has caught up; answered by `Queried` if the
     activation lives so long. `arguments`: JSON text."""
 
@@ -154,16 +140,14 @@ class Query:
     arguments: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(Struct, frozen=True, kw_only=True, gc=False):
     """The VM has booted."""
 
     protocol: int
     otp_release: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to a request; `value` is a sentence when not `ok`."""
 
     request: int
@@ -171,8 +155,7 @@ class Answer:
     value: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class Waiting(Struct, frozen=True, kw_only=True, gc=False):
     """A turn ended: the run waits, having been given the events up to `observed_seq`. `requests`: of this turn, in order."""
 
     activation: int
@@ -182,8 +165,7 @@ class Waiting:
     requests: tuple[Request, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class Completed(Struct, frozen=True, kw_only=True, gc=False):
     """The run ended with a result, JSON text. Nothing more is sent for the activation."""
 
     activation: int
@@ -191,8 +173,7 @@ class Completed:
     json: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True, gc=False):
     """The run failed; `kind` as in `aion_common.records.events.Failure`, `details` JSON text. Nothing more is sent."""
 
     activation: int
@@ -202,8 +183,7 @@ class Failed:
     details: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True, kw_only=True, gc=False):
     """The run did not catch what a request to cancel raised. Nothing more is sent."""
 
     activation: int
@@ -211,8 +191,7 @@ class Cancelled:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diverged:
+class Diverged(Struct, frozen=True, kw_only=True, gc=False):
     """The code did not do what the history says, both as sentences. The process is gone, nothing more is sent."""
 
     activation: int
@@ -220,22 +199,19 @@ class Diverged:
     found: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaughtUp:
+class CaughtUp(Struct, frozen=True, kw_only=True, gc=False):
     """Every recorded turn was replayed; the run is back in its recorded wait."""
 
     activation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pong:
+class Pong(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to `Ping`."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryFailed:
+class QueryFailed(Struct, frozen=True, kw_only=True, gc=False):
     """Why a query has no answer, as a sentence."""
 
     message: str
@@ -245,8 +221,7 @@ QueryAnswer = bytes | QueryFailed
 """JSON text, or why there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queried:
+class Queried(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to `Query`."""
 
     activation: int

@@ -347,10 +347,10 @@ class VmPool:
             if activation not in self._where:
                 continue
             match outcome:
-                case Completed() | Failed() | Cancelled() | Diverged():
-                    self._forget(activation)
                 case Waiting() | CaughtUp():
                     pass
+                case Completed() | Failed() | Cancelled() | Diverged():
+                    self._forget(activation)
             self._listener.on_outcome(activation, outcome)
 
     def _on_gone(self, slot: _Slot, reason: str) -> None:

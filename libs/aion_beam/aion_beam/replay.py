@@ -8,7 +8,7 @@ observed nothing new after a soft wait is the run going on by itself, and has no
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeGuard, assert_never
+from typing import NamedTuple, TypeGuard, assert_never, get_args
 
 from aion_beam.frame_codec import PART_BYTES_MAX
 from aion_beam.frames import (
@@ -46,6 +46,9 @@ from aion_common.records.events import (
 InputEvent = SignalReceived | ActivityCompleted | TimerFired | ActivityFailed | ActivityTimedOut | RunCancelRequested
 """The kinds of events that a run is given between its turns, beside its start; `is_input` says which of them."""
 
+_INPUT_EVENTS = frozenset(get_args(InputEvent))
+_ATTEMPT_FAILED = (ActivityFailed, ActivityTimedOut)
+
 _TURN_BYTES = 64
 """What a turn or an input takes beside its name and payload, at most."""
 
@@ -68,20 +71,20 @@ class Replay:
 
 def is_input(event: Event) -> TypeGuard[InputEvent]:
     """Whether a run is given the event between its turns. An activity's attempt that will be followed by another is none."""
-    if isinstance(event, ActivityFailed | ActivityTimedOut):
-        return event.retry_at is None
-    return isinstance(event, InputEvent)
+    if type(event) not in _INPUT_EVENTS:
+        return False
+    return not isinstance(event, _ATTEMPT_FAILED) or event.retry_at is None
 
 
 def input_of(event: InputEvent) -> Input:
     """The event as a run gets it."""
     match event:
+        case ActivityCompleted() | TimerFired() | ActivityFailed() | ActivityTimedOut():
+            return event
         case SignalReceived(name=name, payload=payload):
             return Signal(name=name, payload=payload_text(payload))
         case RunCancelRequested(reason=reason):
             return Cancel(reason=reason)
-        case ActivityCompleted() | TimerFired() | ActivityFailed() | ActivityTimedOut():
-            return event
         case _:
             assert_never(event)
 

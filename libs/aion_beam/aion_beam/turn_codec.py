@@ -63,10 +63,10 @@ def turn_row(turn: Turn | PartOfTurn) -> list[object]:
 def input_row(one: Input) -> tuple[object, ...]:
     """An input, for recorded turns and DELIVER."""
     match one:
-        case Signal(name=name, payload=payload):
-            return "signal", name, payload
         case ActivityCompleted(activity=activity, result=result):
             return "activity", activity, "completed", payload_text(result)
+        case Signal(name=name, payload=payload):
+            return "signal", name, payload
         case TimerFired(timer=timer):
             return "timer", timer
         case ActivityFailed(activity=activity, failure=failure):

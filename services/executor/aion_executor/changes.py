@@ -23,7 +23,6 @@ from aion_common.records.events import (
     PartitionEvent,
     Progress,
     RecordedAnswer,
-    RunStarted,
     StartParked,
     StartReleased,
 )
@@ -128,7 +127,7 @@ class Changes:
         after = self._runs[run_id] = apply_to_run(before, record, len(value))
         self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
-        if isinstance(record.event, RunStarted):
+        if before is None:
             self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
         for answered in answers_of(record):
             self.fold_answer(answered, record.recorded_at)
@@ -143,12 +142,7 @@ class Changes:
         return run
 
     def _owe_workers(self, before: Run, record: HistoryRecord, after: Run) -> None:
-        def input_of(seq: int) -> Payload | None:
-            (scheduled,) = self.records(after.run_id, seq, 1)
-            assert isinstance(scheduled.event, ActivityScheduled), "an activity remembers where it was scheduled"
-            return scheduled.event.input
-
-        for message in to_workers(before, record, after, self.number, input_of):
+        for message in to_workers(before, record, after, self.number, self._input_of):
             match message:
                 case Task(activity=activity):
                     topic, key = tasks_noun(after.activities[activity].queue), task_key(after)
@@ -157,6 +151,11 @@ class Changes:
                 case _:
                     assert_never(message)
             self.sends.append(OwedSend(topic=topic, partition=None, key=key, value=encode(message)))
+
+    def _input_of(self, run_id: RunId, seq: int) -> Payload | None:
+        (scheduled,) = self.records(run_id, seq, 1)
+        assert isinstance(scheduled.event, ActivityScheduled), "an activity remembers where it was scheduled"
+        return scheduled.event.input
 
     def _fold_heartbeat(self, beat: Heartbeat, recorded_at: int) -> None:
         run = self._touched(beat.run_id)

@@ -116,23 +116,23 @@ def step(batch: OpenBatch, given: Input) -> Sequence[Effect]:
     match given:
         case TurnInput():
             return _step_run(batch, given)
+        case ResultInput():
+            effects: Sequence[Effect] = _step_result(batch, given)
+            batch.partition = replace(batch.partition, results_next=given.offset + 1)
+            return effects
+        case CommandInput():
+            effects = _step_command(batch, given)
         case DueInput():
             # Time ends no attempt that has been heard of.
             _record_heartbeats(batch)
             return _step_run(batch, given)
         case ReleasedInput():
             return _step_released(batch, given)
-        case ResultInput():
-            effects: Sequence[Effect] = _step_result(batch, given)
-            batch.partition = replace(batch.partition, results_next=given.offset + 1)
-            return effects
         case UnreadableInput():
             _step_unreadable(batch, given)
             return ()
         case MarkerInput():
             effects = _step_marker(batch, given)
-        case CommandInput():
-            effects = _step_command(batch, given)
         case _:
             assert_never(given)
     batch.partition = replace(batch.partition, commands_next=given.offset + 1)
@@ -218,13 +218,6 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
         return ()
     run = _addressed(batch.changes, command)
     match decide(batch.partition, run, given, batch.facts):
-        case Rejection() as rejection:
-            _answer(batch, command.command_id, command.reply_partition, rejection)
-            _tell_refused(batch, command, rejection)
-        case Answered(answer=answer):
-            _answer(batch, command.command_id, command.reply_partition, answer)
-        case Park():
-            _append_partition_event(batch, StartParked(offset=given.offset, command=command))
         case Decision(events=events, replaced=replaced):
             cause = Cause(
                 topic=COMMANDS,
@@ -236,6 +229,13 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
                 *(_append_run_events(batch, run, _target_of(run, None), replaced) if run and replaced else ()),
                 *_append_command_events(batch, run, command, cause, events),
             ]
+        case Rejection() as rejection:
+            _answer(batch, command.command_id, command.reply_partition, rejection)
+            _tell_refused(batch, command, rejection)
+        case Answered(answer=answer):
+            _answer(batch, command.command_id, command.reply_partition, answer)
+        case Park():
+            _append_partition_event(batch, StartParked(offset=given.offset, command=command))
     return ()
 
 

@@ -19,7 +19,7 @@ from aion_common.records import catalog, commands, common, events, ingress, owne
 from aion_common.wire.registry import definitions, full_name
 from aion_common.wire.source import SHORT_NUMBERS, reader_of, writer_of
 
-Write = Callable[[bytearray, Any], None]
+Write = Callable[[Any], bytes]
 Read = Callable[[bytes, int], tuple[Any, int]]
 """Takes the bytes and a position in them; returns a value and the position behind it. Raises BadRecord, IndexError,
 ValueError for bytes that are not such a value."""
@@ -49,28 +49,25 @@ def _varint(number: int) -> bytes:
 _SHORT_VARINTS: tuple[bytes, ...] = tuple(_varint(number) for number in range(SHORT_NUMBERS))
 
 
-def _write_long(out: bytearray, number: int) -> None:
-    if 0 <= number < SHORT_NUMBERS:
-        out += _SHORT_VARINTS[number]
-    else:
-        out += _varint(number)
+def _write_long(number: int) -> bytes:
+    return _SHORT_VARINTS[number] if 0 <= number < SHORT_NUMBERS else _varint(number)
 
 
-def _write_bytes(out: bytearray, content: bytes) -> None:
-    _write_long(out, len(content))
-    out += content
+def _write_bytes(content: bytes) -> bytes:
+    return _write_long(len(content)) + content
 
 
-def _write_string(out: bytearray, text: str) -> None:
-    _write_bytes(out, text.encode())
+def _write_string(text: str) -> bytes:
+    return _write_bytes(text.encode())
 
 
-def _write_boolean(out: bytearray, value: bool) -> None:
-    out.append(1 if value else 0)
+def _write_boolean(value: bool) -> bytes:
+    return b"\1" if value else b"\0"
 
 
-def _write_null(_: bytearray, value: None) -> None:
+def _write_null(value: None) -> bytes:
     assert value is None, "a null holds nothing"
+    return b""
 
 
 def _read_long(data: bytes, at: int) -> tuple[int, int]:
@@ -164,18 +161,24 @@ def compiled_fields(record: type, fields: list[tuple[str, Any]]) -> tuple[Write,
     whole = [field.name for field in structs.fields(record)]
     assert names == whole or set(names) < set(whole), f"{full_name(record)} differs from its schema"
     codecs = {name: compiled(field_type) for name, field_type in fields}
+    present = {name: compiled(_unless_null(field_type)) for name, field_type in fields}
     bound = {
         "record": record,
         "varint": _varint,
         "short": _SHORT_VARINTS,
         "long_at": _read_long,
         "length_at": _read_length,
-        **{f"write_{name}": write for name, (write, _) in codecs.items()},
+        **{f"write_{name}": write for name, (write, _) in present.items()},
         **{f"read_{name}": read for name, (_, read) in codecs.items()},
+        **{f"read_some_{name}": read for name, (_, read) in present.items()},
     }
     exec(compile(writer_of(fields) + reader_of(fields), f"<codec of {full_name(record)}>", "exec"), bound)  # noqa: S102 - ours
     write, read = bound["write"], bound["read"]
     return cast(Write, write), cast(Read, read)
+
+
+def _unless_null(schema: Any) -> Any:
+    return schema[1] if isinstance(schema, list) and schema[0] == "null" else schema
 
 
 def _enum(members: Any, symbols: list[str]) -> tuple[Write, Read]:
@@ -183,14 +186,11 @@ def _enum(members: Any, symbols: list[str]) -> tuple[Write, Read]:
     positions = {member: _varint(position) for position, member in enumerate(ordered)}
     assert len(positions) == len(members), f"{members.__name__} differs from its schema"
 
-    def write(out: bytearray, member: Enum) -> None:
-        out += positions[member]
-
     def read(data: bytes, at: int) -> tuple[Enum, int]:
         position, at = _read_length(data, at)
         return ordered[position], at
 
-    return write, read
+    return positions.__getitem__, read
 
 
 def _union(branches: list[str]) -> tuple[Write, Read]:
@@ -199,10 +199,9 @@ def _union(branches: list[str]) -> tuple[Write, Read]:
     writes = {kind: (_varint(index), codecs[index][0]) for index, kind in enumerate(kinds)}
     reads = tuple(read for _, read in codecs)
 
-    def write(out: bytearray, value: Any) -> None:
+    def write(value: Any) -> bytes:
         index, write_branch = writes[type(value)]
-        out += index
-        write_branch(out, value)
+        return index + write_branch(value)
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
         index, at = _read_length(data, at)
@@ -219,12 +218,8 @@ def _python_type(branch: Any) -> type:
 
 
 def _array(write_item: Write, read_item: Read) -> tuple[Write, Read]:
-    def write(out: bytearray, items: tuple[Any, ...]) -> None:
-        if items:
-            _write_long(out, len(items))
-            for item in items:
-                write_item(out, item)
-        out.append(0)
+    def write(items: tuple[Any, ...]) -> bytes:
+        return b"".join([_write_long(len(items)), *map(write_item, items), b"\0"]) if items else b"\0"
 
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         items: list[Any] = []

@@ -97,9 +97,7 @@ def _without_last_field(mark: bytes) -> Schema:
 def encode(record: Any) -> bytes:
     """The value bytes of a top-level record."""
     mark, write = _writer(cast(Hashable, type(record)))
-    out = bytearray(mark)
-    write(out, record)
-    return bytes(out)
+    return mark + write(record)
 
 
 def is_encoded(value: bytes | None) -> bool:

@@ -31,23 +31,16 @@ _NAME = full_name(HistoryRecord)
 
 
 @cache
-def _parts() -> tuple[Write, Write]:
-    """How everything before the event is written, and the event."""
+def _form() -> tuple[bytes, Write, Write]:
+    """The mark, and how everything before the event is written, and the event."""
     fields = [(field["name"], field["type"]) for field in definitions()[_NAME]["fields"]]
     assert fields[-1][0] == "event", "the event is the last field"
-    return compiled_fields(HistoryRecord, fields[:-1])[0], compiled(fields[-1][1])[0]
-
-
-@cache
-def _mark() -> bytes:
-    return resolved()[_NAME].mark
+    return resolved()[_NAME].mark, compiled_fields(HistoryRecord, fields[:-1])[0], compiled(fields[-1][1])[0]
 
 
 def event_bytes(event: Event) -> bytes:
     """The event as it stands in the record: union branch and fields."""
-    out = bytearray()
-    _parts()[1](out, event)
-    return bytes(out)
+    return _form()[2](event)
 
 
 def event_bytes_of(value: bytes) -> bytes:
@@ -68,10 +61,8 @@ def chain_of(record: HistoryRecord, previous: bytes) -> bytes:
 
 def seal(record: HistoryRecord, previous: bytes | None) -> SealedRecord:
     """Encode a record, its chain computed here. `previous`: chain before it in its run; None: an event of a partition."""
-    event = event_bytes(record.event)
+    mark, write_head, write_event = _form()
+    event = write_event(record.event)
     if previous is not None:
         record = replace(record, chain=next_chain(previous, record.seq, record.recorded_at, event))
-    out = bytearray(_mark())
-    _parts()[0](out, record)
-    out += event
-    return SealedRecord(record=record, value=bytes(out))
+    return SealedRecord(record=record, value=mark + write_head(record) + event)

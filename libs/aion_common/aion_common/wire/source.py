@@ -1,7 +1,8 @@
 """The source of the two functions that write and read the fields of a record, one after the other (see `binary`).
 
 They find bound: `record`, the class; `short`, the encodings of the numbers from 0, and `varint` for any; `long_at` and
-`length_at`, for numbers of more than one byte; and for the fields that are not in line `write_<field>`, `read_<field>`.
+`length_at`, for numbers of more than one byte; and for the fields that are not in line `write_<field>`, `read_<field>`: of
+one that may be null `write_<field>` and `read_some_<field>` are those of what it is else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,9 @@ Fields = Sequence[tuple[str, Any]]
 
 
 def writer_of(fields: Fields) -> str:
-    """`write(out, value)`: appends to a bytearray."""
-    lines = [line for name, schema in fields for line in _writing(schema, name, f"value.{name}")]
-    return _function("write(out, value)", lines or ["pass"])
+    """`write(value)`: the bytes, joined out of those of the fields."""
+    pieces = [piece for name, schema in fields for piece in _pieces(schema, name, f"value.{name}")]
+    return _function("write(value)", [f"return {_joined(pieces)}"])
 
 
 def reader_of(fields: Fields) -> str:
@@ -33,20 +34,26 @@ def _indented(lines: Sequence[str]) -> Iterator[str]:
     return (f"    {line}" for line in lines)
 
 
-def _writing(schema: Any, name: str, value: str) -> list[str]:
-    number = f"out += short[n] if 0 <= n < {SHORT_NUMBERS} else varint(n)"
+def _joined(pieces: Sequence[str]) -> str:
+    return f"b''.join([{', '.join(pieces)}])"
+
+
+def _pieces(schema: Any, name: str, value: str) -> list[str]:
+    """Expressions of bytes, evaluated in this order."""
     match schema:
         case "string":
-            return [f"content = {value}.encode()", "n = len(content)", number, "out += content"]
+            return _pieces("bytes", name, f"{value}.encode()")
         case "bytes":
-            return [f"content = {value}", "n = len(content)", number, "out += content"]
+            return [f"short[n] if (n := len(content := {value})) < {SHORT_NUMBERS} else varint(n)", "content"]
         case "long":
-            return [f"n = {value}", number]
-        case ["null", ("string" | "bytes" | "long") as inner]:
-            some = ["out.append(2)", *_writing(inner, name, "some")]
-            return [f"some = {value}", "if some is None:", "    out.append(0)", "else:", *_indented(some)]
+            return [f"short[n] if 0 <= (n := {value}) < {SHORT_NUMBERS} else varint(n)"]
+        case "boolean":
+            return [f"b'\\1' if {value} else b'\\0'"]
+        case ["null", inner]:
+            some = _joined(["b'\\2'", *_pieces(inner, name, "some")])
+            return [f"b'\\0' if (some := {value}) is None else {some}"]
         case _:
-            return [f"write_{name}(out, {value})"]
+            return [f"write_{name}({value})"]
 
 
 def _reading(schema: Any, name: str) -> list[str]:
@@ -72,17 +79,16 @@ def _reading(schema: Any, name: str) -> list[str]:
                 f"    {name}_ = n >> 1",
                 "    at += 1",
             ]
-        case ["null", inner] if not isinstance(inner, dict):
-            some = ["at += 1", *_reading(inner, name)] if inner in {"string", "bytes", "long"} else None
-            if some is None:
-                return [f"{name}_, at = read_{name}(data, at)"]
+        case ["null", inner]:
             return [
                 "n = data[at]",
                 "if n == 0:",
                 f"    {name}_ = None",
                 "    at += 1",
                 "elif n == 2:",
-                *_indented(some),
+                "    at += 1",
+                *_indented(_reading(inner, f"some_{name}")),
+                f"    {name}_ = some_{name}_",
                 "else:",
                 f"    {name}_, at = read_{name}(data, at)",
             ]

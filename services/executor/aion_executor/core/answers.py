@@ -18,9 +18,9 @@ from aion_common.records.replies import Answer, CancelAccepted, SignalAccepted, 
 
 def answers_of(record: HistoryRecord) -> tuple[RecordedAnswer, ...]:
     """The answers this record makes durable, in order."""
+    if (cause := record.cause) is None:
+        return record.event.answers if isinstance(record.event, Progress) else ()
     match record.event:
-        case Progress(answers=answers):
-            return answers
         case RunStarted(version=version):
             answer: Answer = StartAccepted(run_id=record.run_id, version=version, created=True)
         case SignalReceived():
@@ -31,6 +31,4 @@ def answers_of(record: HistoryRecord) -> tuple[RecordedAnswer, ...]:
             answer = TerminateAccepted(run_id=record.run_id, seq=record.seq)
         case _:
             return ()
-    if (cause := record.cause) is None:
-        return ()
     return (RecordedAnswer(command_id=cause.command_id, reply_partition=cause.reply_partition, answer=answer),)

@@ -71,13 +71,16 @@ def reindexed(before: Run | None, after: Run) -> tuple[list[bytes], list[bytes]]
     added: list[bytes] = []
     if before is None:
         added.append(list_key(after.namespace, after.started_at, after.run_id))
-    if (owes := owes_turn(after)) != (before is not None and owes_turn(before)):
+        owed, was_soft, was_open, was_due = False, False, False, None
+    else:
+        owed, was_soft, was_open, was_due = owes_turn(before), waits_softly(before), is_open(before), due_at(before)
+    if (owes := owes_turn(after)) != owed:
         (added if owes else removed).append(OWED + run_id)
-    if (is_soft := waits_softly(after)) != (before is not None and waits_softly(before)):
+    if (is_soft := waits_softly(after)) != was_soft:
         (added if is_soft else removed).append(soft_prefix(after.namespace, after.version) + run_id)
-    if (opened := is_open(after)) != (before is not None and is_open(before)):
+    if (opened := is_open(after)) != was_open:
         (added if opened else removed).append(open_prefix(after.namespace, after.version) + run_id)
-    due, was_due = due_at(after), None if before is None else due_at(before)
+    due = due_at(after)
     if due != was_due:
         if was_due is not None:
             removed.append(due_key(was_due, after.run_id))

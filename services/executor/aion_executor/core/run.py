@@ -25,6 +25,10 @@ class RunStatus(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+_RUNNING, _RECEIVE = RunStatus.RUNNING, WaitKind.RECEIVE
+"""Looked up once: finding a member of an enum takes longer than all else that is asked of a run after each event."""
+
+
 class Blocked(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """Why the engine cannot go on with a run: two sentences."""
 
@@ -76,12 +80,12 @@ def is_open(run: Run) -> bool:
 
 def owes_turn(run: Run) -> bool:
     """Whether the run must be woken: it runs, and has inputs it was not given in any recorded turn."""
-    return run.status is RunStatus.RUNNING and bool(run.unobserved)
+    return run.status is _RUNNING and bool(run.unobserved)
 
 
 def waits_softly(run: Run) -> bool:
     """Whether the run waits in a plain `receive`, out of which it may go on by itself."""
-    return run.status is RunStatus.RUNNING and run.wait is WaitKind.RECEIVE
+    return run.status is _RUNNING and run.wait is _RECEIVE
 
 
 def due_at(run: Run) -> int | None:

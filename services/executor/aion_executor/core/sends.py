@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from aion_common.ids import workflow_key
+from aion_common.ids import RunId, workflow_key
 from aion_common.records.common import Payload
 from aion_common.records.events import (
     ActivityCancelled,
+    ActivityCompleted,
     ActivityRetried,
     ActivityScheduled,
     ActivityTimedOut,
@@ -15,8 +16,8 @@ from aion_common.records.tasks import CancelTasks, Task
 from aion_executor.core.activities import Activity, close_by, reports_start
 from aion_executor.core.run import Run, is_open
 
-InputOf = Callable[[int], Payload | None]
-"""The input of the ActivityScheduled at this seq of the run."""
+InputOf = Callable[[RunId, int], Payload | None]
+"""The input of the ActivityScheduled at this seq of a run."""
 
 
 def to_workers(before: Run, record: HistoryRecord, after: Run, number: int, input_of: InputOf) -> Sequence[Task | CancelTasks]:
@@ -24,9 +25,11 @@ def to_workers(before: Run, record: HistoryRecord, after: Run, number: int, inpu
     match record.event:
         case ActivityScheduled(has_queue=True, activity=activity, input=payload):
             return (_task(after, activity, after.activities[activity], payload, number),)
+        case ActivityCompleted():
+            return ()
         case ActivityRetried(activity=activity):
             known = after.activities[activity]
-            return (_task(after, activity, known, input_of(known.seq), number),)
+            return (_task(after, activity, known, input_of(after.run_id, known.seq), number),)
         case ActivityCancelled(activity=activity) if _has_task(before, activity):
             return (_cancel(after, activity, None, "the run does not wait for it any more"),)
         case ActivityTimedOut(activity=activity, attempt=attempt, timeout=timeout):

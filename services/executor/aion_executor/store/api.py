@@ -1,6 +1,6 @@
 """The raw seam: sorted tables of byte strings, and batches that are written whole or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -22,10 +22,10 @@ class Table(StrEnum):
 
 @dataclass(slots=True)
 class RawBatch:
-    """Changes that go in together. Later ones win over earlier ones."""
+    """Changes that go in together: keys and values by table. Later ones win over earlier ones."""
 
-    puts: list[tuple[Table, bytes, bytes]] = field(default_factory=list)
-    deletes: list[tuple[Table, bytes]] = field(default_factory=list)
+    puts: Mapping[Table, Collection[tuple[bytes, bytes]]] = field(default_factory=dict)
+    deletes: Mapping[Table, Collection[bytes]] = field(default_factory=dict)
 
 
 class Tables(Protocol):

@@ -23,10 +23,11 @@ class MemoryTables:
 
     def write(self, batch: RawBatch) -> None:
         """See `Tables`."""
-        for table, key in batch.deletes:
-            self._tables[table].pop(key, None)
-        for table, key, value in batch.puts:
-            self._tables[table][key] = value
+        for table, keys in batch.deletes.items():
+            for key in keys:
+                self._tables[table].pop(key, None)
+        for table, rows in batch.puts.items():
+            self._tables[table].update(rows)
 
     def close(self) -> None:
         """See `Tables`."""

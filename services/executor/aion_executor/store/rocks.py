@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import structlog
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Options, Rdict, WriteBatch
 
 from aion_common.errors import Unavailable
 from aion_common.limits import MIB
@@ -19,6 +19,13 @@ log = structlog.get_logger(__name__)
 
 WRITE_BUFFER_BYTES = 16 * MIB
 """Memtables of all tables of a store together: an executor holds many stores, and what is in them is in the topic as well."""
+
+FILTERED = (Table.RUNS, Table.NEWEST, Table.SEEN)
+"""A start asks whether its run, its workflow id and its command were here before. Mostly they were not, and a filter says so
+without a look at the rows."""
+
+FILTER_BITS = 10
+"""For each row: one look in a hundred is in vain."""
 
 
 def _options() -> Options:
@@ -30,11 +37,20 @@ def _options() -> Options:
     return options
 
 
+def _options_of(table: Table) -> Options:
+    options = _options()
+    if table in FILTERED:
+        blocks = BlockBasedOptions()
+        blocks.set_bloom_filter(FILTER_BITS, block_based=False)
+        options.set_block_based_table_factory(blocks)
+    return options
+
+
 class RocksTables:
     """An open store in a folder. Raises what rocksdict raises when the folder is damaged or held by another process."""
 
     def __init__(self, folder: Path) -> None:
-        families = {table.value: _options() for table in Table}
+        families = {table.value: _options_of(table) for table in Table}
         self._database = Rdict(str(folder), _options(), column_families=families)
         self._families = {table: self._database.get_column_family(table.value) for table in Table}
         self._columns = {table: self._database.get_column_family_handle(table.value) for table in Table}
@@ -55,16 +71,14 @@ class RocksTables:
     def write(self, batch: RawBatch) -> None:
         """See `Tables`."""
         changes = WriteBatch(raw_mode=True)
-        # Looked up once for all rows of a table that stand together: an enum's hash is no field of C.
-        at, column = None, None
-        for table, key in batch.deletes:
-            if table is not at:
-                at, column = table, self._columns[table]
-            changes.delete(key, column)
-        for table, key, value in batch.puts:
-            if table is not at:
-                at, column = table, self._columns[table]
-            changes.put(key, value, column)
+        for table, keys in batch.deletes.items():
+            column = self._columns[table]
+            for key in keys:
+                changes.delete(key, column)
+        for table, rows in batch.puts.items():
+            column = self._columns[table]
+            for key, value in rows:
+                changes.put(key, value, column)
         self._database.write(changes)
 
     def close(self) -> None:

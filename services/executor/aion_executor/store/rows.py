@@ -7,7 +7,7 @@ restore; it goes in whole.
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 
 import msgspec
 from blake3 import blake3
@@ -48,7 +48,7 @@ class Meta(Struct, frozen=True, kw_only=True):
     partition: Partition
 
 
-class OwedSend(Struct, frozen=True, kw_only=True):
+class OwedSend(Struct, frozen=True, kw_only=True, gc=False):
     """A record that leaves once the one that owes it is in the log. `topic`: without the cluster's prefix. `partition` None:
     that of the key."""
 
@@ -161,15 +161,11 @@ class Store:
 
     def forget_answers(self, before_ms: int, limit: int) -> int:
         """Drop answers that were recorded before that time, the oldest first, at most `limit`. Returns how many."""
-        batch = RawBatch()
-        for key, _ in islice(self._tables.scan(Table.AGES, b""), limit):
-            if recorded_at_in(key) >= before_ms:
-                break
-            batch.deletes.append((Table.AGES, key))
-            batch.deletes.append((Table.SEEN, seen_key_in(key)))
-        if batch.deletes:
-            self._tables.write(batch)
-        return len(batch.deletes) // 2
+        oldest = islice(self._tables.scan(Table.AGES, b""), limit)
+        ages = [key for key, _ in takewhile(lambda row: recorded_at_in(row[0]) < before_ms, oldest)]
+        if ages:
+            self._tables.write(RawBatch(deletes={Table.AGES: ages, Table.SEEN: [seen_key_in(key) for key in ages]}))
+        return len(ages)
 
     def outbox(self) -> list[tuple[int, tuple[OwedSend, ...]]]:
         """Sends that may not have been acknowledged, by history offset, in order."""
@@ -177,46 +173,42 @@ class Store:
 
     def write(self, writes: Writes) -> None:
         """One batch, all or nothing."""
-        batch = RawBatch()
-        puts = batch.puts
-        for run_id, run in writes.runs.items():
-            puts.append((Table.RUNS, run_key(run_id), _encode_row(run)))
-        for key, run_id in writes.newest.items():
-            puts.append((Table.NEWEST, key, run_id.encode()))
-        for run_id, seq, value in writes.history:
-            puts.append((Table.HISTORY, history_key(run_id, seq), value))
-        for command_id, reply in writes.answers.items():
-            puts.append((Table.SEEN, seen_key(command_id), reply))
-        for recorded_at, command_id in writes.ages:
-            puts.append((Table.AGES, age_key(recorded_at, command_id), b""))
-        for offset, command in writes.parked.items():
-            if command is None:
-                batch.deletes.append((Table.PARKED, parked_key(offset)))
-            else:
-                puts.append((Table.PARKED, parked_key(offset), command))
-        sent_through = writes.meta.partition.sent_through
-        for offset, sends in writes.outbox.items():
-            if offset <= sent_through:
-                continue
-            puts.append((Table.OUTBOX, outbox_key(offset), _encode_row(sends)))
-            self._outbox.append(offset)
-        while self._outbox and self._outbox[0] <= sent_through:
-            batch.deletes.append((Table.OUTBOX, outbox_key(self._outbox.popleft())))
-        puts.extend((Table.INDEX, entry, b"") for entry in writes.entries_added)
-        batch.deletes.extend((Table.INDEX, entry) for entry in writes.entries_removed)
-        self._put_meta(batch, writes.meta)
-        self._tables.write(batch)
+        partition = writes.meta.partition
+        owed = {offset: sends for offset, sends in writes.outbox.items() if offset > partition.sent_through}
+        self._outbox.extend(owed)
+        sent: list[int] = []
+        while self._outbox and self._outbox[0] <= partition.sent_through:
+            sent.append(self._outbox.popleft())
+        parked = {offset: command for offset, command in writes.parked.items() if command is not None}
+        puts = {
+            Table.RUNS: [(run_key(run_id), _encode_row(run)) for run_id, run in writes.runs.items()],
+            Table.NEWEST: [(key, run_id.encode()) for key, run_id in writes.newest.items()],
+            Table.HISTORY: [(history_key(run_id, seq), value) for run_id, seq, value in writes.history],
+            Table.SEEN: [(seen_key(command_id), reply) for command_id, reply in writes.answers.items()],
+            Table.AGES: [(age_key(recorded_at, command_id), b"") for recorded_at, command_id in writes.ages],
+            Table.PARKED: [(parked_key(offset), command) for offset, command in parked.items()],
+            Table.OUTBOX: [(outbox_key(offset), _encode_row(sends)) for offset, sends in owed.items()],
+            Table.INDEX: [(entry, b"") for entry in writes.entries_added],
+            Table.META: self._meta_rows(writes.meta),
+        }
+        deletes = {
+            Table.PARKED: [parked_key(offset) for offset in writes.parked if offset not in parked],
+            Table.OUTBOX: [outbox_key(offset) for offset in sent],
+            Table.INDEX: writes.entries_removed,
+        }
+        self._tables.write(RawBatch(puts=puts, deletes=deletes))
         for run in writes.runs.values():
             self._keep(run)
 
-    def _put_meta(self, batch: RawBatch, meta: Meta) -> None:
+    def _meta_rows(self, meta: Meta) -> list[tuple[bytes, bytes]]:
         partition = meta.partition
-        if partition.versions is not self._versions:
-            catalog = _Catalog(routes=partition.routes, versions=partition.versions)
-            batch.puts.append((Table.META, CATALOG_KEY, _encode_row(catalog)))
-            self._versions = partition.versions
         slim = replace(meta, partition=replace(partition, routes={}, versions={}))
-        batch.puts.append((Table.META, META_KEY, _encode_row(slim)))
+        rows = [(META_KEY, _encode_row(slim))]
+        if partition.versions is not self._versions:
+            self._versions = partition.versions
+            catalog = _Catalog(routes=partition.routes, versions=partition.versions)
+            rows.append((CATALOG_KEY, _encode_row(catalog)))
+        return rows
 
     def close(self) -> None:
         """Close the tables."""

@@ -39,35 +39,30 @@ from aion_executor.core.run import Run
 
 def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Run:
     """The run after an event of it. `value_bytes`: size of the record as it stands in the log."""
-    match record.event:
-        case RunStarted() as event:
-            return runs.started(record, event, value_bytes)
-        case event:
-            assert run is not None, "the first event of a run is RunStarted"
+    event = record.event
+    if run is None:
+        match event:
+            case RunStarted():
+                return runs.started(record, event, value_bytes)
+        raise AssertionError("the first event of a run is RunStarted")
     assert record.seq == run.seq + 1, "the events of a run have no gap"
     run = runs.extended(run, record, value_bytes)
-    # The most frequent first: each class pattern is tried in turn.
+    # The most frequent first: each class is tried in turn, and one that does not match takes longer than a record to make.
     match event:
-        case (
-            ActivityScheduled()
-            | ActivityCompleted()
-            | ActivityStarted()
-            | ActivityFailed()
-            | ActivityTimedOut()
-            | ActivityRetried()
-            | ActivityCancelled()
-        ):
-            return activities.changed(run, event, record.recorded_at)
+        case ActivityScheduled():
+            return activities.scheduled(run, event, record.recorded_at)
+        case ActivityCompleted():
+            return activities.completed(run, event)
         case SignalReceived():
             return signals.received(run, record.seq)
         case TurnEnded():
             return turns.ended(run, event)
-        case RunCompleted():
-            return runs.completed(run, event, record.recorded_at)
+        case RunCompleted() | RunFailed():
+            return runs.ended(run, event, record.recorded_at)
         case TimerStarted() | TimerCancelled() | TimerFired():
             return timers.changed(run, event)
-        case RunFailed():
-            return runs.failed(run, event, record.recorded_at)
+        case ActivityStarted() | ActivityFailed() | ActivityTimedOut() | ActivityRetried() | ActivityCancelled():
+            return activities.changed(run, event, record.recorded_at)
         case RunBlocked():
             return runs.blocked(run, event)
         case RunCancelRequested():
@@ -79,7 +74,8 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
         case RunTimedOut():
             return endings.timed_out(run, record.recorded_at)
         case (
-            OwnerEpoch()
+            RunStarted()
+            | OwnerEpoch()
             | Progress()
             | CatalogApplied()
             | StartParked()
@@ -87,7 +83,7 @@ def apply_to_run(run: Run | None, record: HistoryRecord, value_bytes: int) -> Ru
             | DeadLettered()
             | HeartbeatsReceived()
         ):
-            raise AssertionError("an event of a partition was applied to a run")
+            raise AssertionError("a second start, or an event of a partition, was applied to a run")
         case _:
             assert_never(event)
 

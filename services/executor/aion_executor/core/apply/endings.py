@@ -1,7 +1,5 @@
 """Ends that come from outside the run."""
 
-from msgspec.structs import replace
-
 from aion_common.records.events import RunCancelled, RunCancelRequested
 from aion_executor.core.apply.runs import closed
 from aion_executor.core.apply.turns import given_input, observed
@@ -11,7 +9,7 @@ from aion_executor.core.run import CancelRequest, Run, RunStatus
 def cancel_requested(run: Run, event: RunCancelRequested, seq: int) -> Run:
     """One more input that the run was not given yet, and a deadline."""
     request = CancelRequest(seq=seq, reason=event.reason, deadline_ms=event.deadline_ms)
-    return given_input(replace(run, cancel=request), seq)
+    return given_input(run, seq, cancel=request)
 
 
 def cancelled(run: Run, event: RunCancelled, recorded_at: int) -> Run:

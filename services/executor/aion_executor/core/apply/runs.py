@@ -31,14 +31,10 @@ def extended(run: Run, record: HistoryRecord, value_bytes: int) -> Run:
     return replace(run, seq=record.seq, chain=record.chain, history_bytes=run.history_bytes + value_bytes)
 
 
-def completed(run: Run, event: RunCompleted, recorded_at: int) -> Run:
+def ended(run: Run, event: RunCompleted | RunFailed, recorded_at: int) -> Run:
     """Terminal."""
-    return closed(observed(run, event.observed_seq), RunStatus.COMPLETED, recorded_at)
-
-
-def failed(run: Run, event: RunFailed, recorded_at: int) -> Run:
-    """Terminal."""
-    return closed(observed(run, event.observed_seq), RunStatus.FAILED, recorded_at)
+    status = RunStatus.COMPLETED if isinstance(event, RunCompleted) else RunStatus.FAILED
+    return closed(observed(run, event.observed_seq), status, recorded_at)
 
 
 def closed(run: Run, status: RunStatus, recorded_at: int) -> Run:

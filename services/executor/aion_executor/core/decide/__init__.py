@@ -16,6 +16,10 @@ def decide(
 ) -> Decision | Answered | Park | Rejection:
     """What happens to `run`: the one the input addresses, of a start the newest of its workflow id; None if there is none."""
     match given:
+        case TurnInput():
+            return turns.end_turn(run, given, facts)
+        case ResultInput(report=report):
+            return activities.take_report(run, report, facts)
         case CommandInput(command=command):
             match command.body:
                 case StartRun() as start:
@@ -30,10 +34,6 @@ def decide(
                     assert_never(command.body)
         case MarkerInput(marker=marker):
             return catalog.apply_marker(partition, marker.body)
-        case TurnInput():
-            return turns.end_turn(run, given, facts)
-        case ResultInput(report=report):
-            return activities.take_report(run, report, facts)
         case DueInput():
             return due.come_due(run, facts)
         case _:

@@ -51,17 +51,17 @@ def take_report(run: Run | None, report: TaskReport, facts: Facts) -> Decision:
         return NOTHING
     number, attempt = report.activity, known.attempt
     match report.body:
+        case TaskCompleted(result=result):
+            if result is not None and len(result.data) > facts.payload_bytes_max:
+                message = f"the result has {len(result.data)} bytes, more than the limit of {facts.payload_bytes_max}"
+                return Decision(events=(_final(number, attempt, Failure(kind=LIMIT, message=message, details=None)),))
+            return Decision(events=(ActivityCompleted(activity=number, attempt=attempt, result=result),))
         case TaskStarted():
             if known.started_at is not None or not reports_start(known.timeouts):
                 return NOTHING
             return Decision(events=(ActivityStarted(activity=number, attempt=attempt, worker=report.worker),))
         case TaskHeartbeat():
             return NOTHING
-        case TaskCompleted(result=result) if result is not None and len(result.data) > facts.payload_bytes_max:
-            message = f"the result has {len(result.data)} bytes, more than the limit of {facts.payload_bytes_max}"
-            return Decision(events=(_final(number, attempt, Failure(kind=LIMIT, message=message, details=None)),))
-        case TaskCompleted(result=result):
-            return Decision(events=(ActivityCompleted(activity=number, attempt=attempt, result=result),))
         case TaskFailed(failure=failure, retryable=retryable):
             is_final = not retryable or failure.kind in known.retry.non_retryable
             again = None if is_final else retry_at(run.run_id, number, known, facts.now_ms)

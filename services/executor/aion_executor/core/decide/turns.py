@@ -47,19 +47,17 @@ def _waiting(run: Run, requests: Sequence[Request], ended: TurnEnded, facts: Fac
     if not requests:
         return (ended,)
     *others, last = requests
-    commands = [*(_command(one, None, facts) for one in others), _command(last, ended, facts)]
+    commands = [*[_command(one, None, facts) for one in others], _command(last, ended, facts)]
+    unheard = [one for one in commands if isinstance(one, ActivityScheduled) and not one.has_queue]
+    if not unheard:
+        return tuple(commands)
     given_up = {one.activity for one in requests if isinstance(one, CancelActivity)}
-    scheduled = (one for one in commands if isinstance(one, ActivityScheduled) and one.activity not in given_up)
-    unheard = (one for one in scheduled if not one.has_queue)
-    return (*commands, *(no_queue(run, one.activity, begun(one, 0, facts.now_ms), 1, facts) for one in unheard))
+    waited_for = [one for one in unheard if one.activity not in given_up]
+    return (*commands, *[no_queue(run, one.activity, begun(one, 0, facts.now_ms), 1, facts) for one in waited_for])
 
 
 def _command(request: Request, ended: TurnEnded | None, facts: Facts) -> TurnCommand:
     match request:
-        case StartTimer(timer=timer, delay_ms=delay_ms):
-            return TimerStarted(timer=timer, fire_at=facts.now_ms + delay_ms, turn=ended)
-        case CancelTimer(timer=timer):
-            return TimerCancelled(timer=timer, turn=ended)
         case ScheduleActivity():
             return ActivityScheduled(
                 activity=request.activity,
@@ -71,6 +69,10 @@ def _command(request: Request, ended: TurnEnded | None, facts: Facts) -> TurnCom
                 turn=ended,
                 has_queue=request.queue in facts.queues,
             )
+        case StartTimer(timer=timer, delay_ms=delay_ms):
+            return TimerStarted(timer=timer, fire_at=facts.now_ms + delay_ms, turn=ended)
+        case CancelTimer(timer=timer):
+            return TimerCancelled(timer=timer, turn=ended)
         case CancelActivity(activity=activity):
             return ActivityCancelled(activity=activity, turn=ended)
         case _:
@@ -130,16 +132,16 @@ def _waits_behind(run: Run, requests: Sequence[Request]) -> int:
 
 def _bytes_of(run: Run, requests: Sequence[Request], facts: Facts) -> int:
     """What the events of the requests take in the log at most."""
-    ids = len(run.namespace.encode()) + len(run.workflow_id.encode())
+    ids = len(f"{run.namespace}{run.workflow_id}".encode())
     each = RECORD_BYTES + 2 * ids + len(run.run_id)
-    return sum(each + _own_bytes(request, each, facts) for request in requests)
+    return sum([each + _own_bytes(request, each, facts) for request in requests])
 
 
 def _own_bytes(request: Request, each: int, facts: Facts) -> int:
     """What a request holds, and the failure of an activity whose queue is not there."""
     if not isinstance(request, ScheduleActivity):
         return 0
-    texts = (request.activity_type, request.queue, *request.retry.non_retryable)
+    texts = "".join([request.activity_type, request.queue, *request.retry.non_retryable]).encode()
     given = 0 if request.input is None else len(request.input.data)
     failed = 0 if request.queue in facts.queues else each + len(request.queue)
-    return sum(len(text.encode()) for text in texts) + given + failed
+    return len(texts) + given + failed
