@@ -39,7 +39,7 @@ def _flaws_of_report(report: TaskReport) -> Iterator[str]:
         yield "the number of the activity or attempt cannot be"
     yield from _name("name of the worker", report.worker)
     match report.body:
-        case TaskHeartbeat(details=payload) | TaskCompleted(result=payload):
+        case TaskCompleted(result=payload) | TaskHeartbeat(details=payload):
             yield from _payload(payload)
         case TaskFailed(failure=failure):
             yield from _name("kind of failure", failure.kind)

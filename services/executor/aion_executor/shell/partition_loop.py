@@ -359,10 +359,9 @@ class PartitionLoop:
 
     def _carry_out(self, effect: Effect | None, now_ms: int) -> None:
         match effect:
-            case Wake(run=run) if run.run_id in self._left_by_death:
-                pass
             case Wake(run=run):
-                self._wake(run, now_ms)
+                if run.run_id not in self._left_by_death:
+                    self._wake(run, now_ms)
             case Evict(run=run):
                 self._awaited.discard(self.residents.evict(run.run_id))
             case Warm(namespace=namespace, version=version):

@@ -7,9 +7,10 @@ only between its turns. Called by the partition loop alone; never awaits.
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from itertools import islice, takewhile
 from typing import Protocol
+
+from msgspec import Struct
 
 from aion_beam.frames import QueryAnswer
 from aion_beam.replay import is_input
@@ -26,8 +27,7 @@ Activation = int
 """One stay of a run in a VM. Never used again within a process."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnEnd:
+class TurnEnd(Struct, frozen=True, kw_only=True, gc=False):
     """How a turn ended in a VM. `observed_seq`: the newest event the run had been given; of a block it says nothing.
     `requests`: what it asked for, if it ended in a wait."""
 
@@ -160,7 +160,7 @@ class Residents:
         since = state.records(run.run_id, first, run.seq - first + 1)
         fresh = [record for record in since if is_input(record.event)]
         self.vms.deliver(resident.activation, fresh)
-        self._turn(resident, Turning.BEGINS, now_ms)
+        self._turn(resident, now_ms, begins=True)
         resident.observed = newest_input
         return resident.activation
 
@@ -172,7 +172,7 @@ class Residents:
         if resident is None:
             return None
         is_over = ended is None or ended.observed_seq >= resident.observed
-        self._turn(resident, Turning.ENDS if is_over else Turning.BEGINS, now_ms)
+        self._turn(resident, now_ms, begins=not is_over)
         if ended is None:
             return resident.run_id, None
         turn = TurnInput(
@@ -180,8 +180,8 @@ class Residents:
         )
         return resident.run_id, turn
 
-    def _turn(self, resident: Resident, turning: "Turning", now_ms: int) -> None:
-        was_in_turn, resident.in_turn = resident.in_turn, turning is Turning.BEGINS
+    def _turn(self, resident: Resident, now_ms: int, *, begins: bool) -> None:
+        was_in_turn, resident.in_turn = resident.in_turn, begins
         self._in_turn[resident.version] += resident.in_turn - was_in_turn
         self._evictable[resident.version].pop(resident.run_id, None)
         resident.active_ms = now_ms
@@ -291,13 +291,6 @@ class Residents:
             del self._deaths[run_id]
             return 0
         return deaths.number
-
-
-class Turning(Enum):
-    """What happens to a resident's turn."""
-
-    BEGINS = auto()
-    ENDS = auto()
 
 
 def _blocked(resident: Resident, deaths: int) -> TurnInput:
