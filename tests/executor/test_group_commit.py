@@ -37,12 +37,12 @@ def test_a_batch_that_leaves_by_itself_or_with_its_ownership_holds_nobody_up() -
     commits.ready(3, lambda: left.append(3))
     commits.opened(1, waits=False)
     assert not left
-    commits.ends(2)
+    commits.opened(2, waits=False)
     assert left.pop() == 3
     commits.opened(1, waits=True)
     commits.ready(3, lambda: left.append(3))
-    commits.ends(3)
-    commits.ends(1)
+    commits.opened(3, waits=False)
+    commits.opened(1, waits=False)
     assert not left
 
 
@@ -67,5 +67,10 @@ async def test_a_slow_turn_of_one_partition_holds_another_ones_batch_no_longer_t
     owning = asyncio.create_task(alive.run())
     alive.offer([marker_at(0, routed(V1, 1)), command_at(1, start("c1", "park"))])
     await eventually(lambda: alive.loop.turns_written == 1)
+    end = alive.loop.next_offset
+    commits.opened(7, waits=False)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert alive.loop.next_offset == end
     owning.cancel()
     await asyncio.wait([owning])

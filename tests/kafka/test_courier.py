@@ -14,6 +14,7 @@ from aion_common.kafka.api import Appended, Log, ProducerIdentity
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import insist
 from aion_common.kafka.courier import Courier
+from aion_common.kafka.fenced import KafkaFencedAppender
 from aion_common.kafka.produce import init_producer_id, seal
 from aion_common.kafka.requests import ProduceRequest
 from aion_common.kafka.sender import KafkaSender
@@ -26,7 +27,8 @@ FIRST = b"first of all"
 
 
 class Watched(Brokers):
-    """A client whose produce requests are counted, and wait while the gate is closed; `has_gone`: nobody answers."""
+    """A client whose produce requests are counted, and wait while the gate is closed. `has_gone`: nobody answers, and how often
+    is counted. `is_silent`: who looks for the leaders of a topic waits."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(bootstrap, "aion-test", KAFKA_REQUEST_MS)
@@ -34,10 +36,21 @@ class Watched(Brokers):
         self.gate.set()
         self.requests = 0
         self.has_gone = False
+        self.refusals = 0
+        self.is_silent = False
+        self.looks = 0
+
+    async def follow(self, topic: str) -> None:
+        """See `Brokers`."""
+        if self.is_silent:
+            self.looks += 1
+            await asyncio.Event().wait()
+        await super().follow(topic)
 
     async def send(self, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> object:
         """See `Brokers`."""
         if self.has_gone:
+            self.refusals += 1
             raise Retry("nobody answers")
         if isinstance(request, ProduceRequest):
             self.requests += 1
@@ -166,6 +179,27 @@ async def test_the_end_of_the_courier_answers_all(bench: Bench, monkeypatch: pyt
     await bench.courier.close()
     after = bench.courier.carry(bench.place(2), bench.batch(2, b"v"))
     assert all(isinstance(outcome, Unavailable) for outcome in await asyncio.gather(on_its_way, waiting, after))
+
+
+async def test_the_end_of_the_courier_answers_who_waits_for_a_leader(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aion_common.limits.KAFKA_CLOSE_MS", 10)
+    bench.client.is_silent = True
+    homeless = bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(0, b"v"))
+    await eventually(lambda: bench.client.looks == 1)
+    await bench.courier.close()
+    assert isinstance(await homeless, Unavailable)
+    assert bench.asked == []
+
+
+async def test_a_batch_is_asked_for_once_however_often_it_is_tried(bench: Bench) -> None:
+    identity = await insist(bench.client, "a producer id", lambda: init_producer_id(bench.client, None))
+    appender = KafkaFencedAppender(bench.courier, bench.place(0), identity)
+    bench.client.has_gone = True
+    appending = asyncio.create_task(appender.append_next(lambda: [(b"", bench.batch(0, b"once")())]))
+    await eventually(lambda: bench.client.refusals > 1)
+    bench.client.has_gone = False
+    assert (await appending).base_offset == 1
+    assert bench.asked == [b"once"]
 
 
 async def test_what_waits_leaves_when_all_that_went_before_is_gone(bench: Bench) -> None:

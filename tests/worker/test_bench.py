@@ -146,6 +146,38 @@ async def test_whenever_work_is_given_up_what_is_finished_was_reported_and_nothi
     assert result_of(bodies[late.run_id]) == "done"
 
 
+async def test_what_ends_while_the_worker_fails_is_reported_all_the_same(queue: Queue) -> None:
+    task, works = queue.task("stubborn"), list[Work]()
+
+    async def failing() -> None:
+        async with bench_on(queue, SystemClock()) as work:
+            works.append(work)
+            work.begin(task)
+            await asyncio.Event().wait()
+
+    worker = asyncio.create_task(failing())
+    await eventually(lambda: works and any(job.attempt is not None for job in works[0].bench._under_way.values()))
+    worker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert works[0].bench.is_idle
+    assert works[0].finished == [task.run_id]
+    assert await queue.results(task) == ["done"]
+
+
+async def test_who_has_nothing_to_report_waits_for_nobody(queue: Queue) -> None:
+    assert isinstance(queue.log, MemoryLog)
+    clock = StillClock()
+    ended, unwanted = queue.task("double", 1, close_by=clock.now_ms() + AN_HOUR_MS), queue.task("double", 2, close_by=0)
+    async with bench_on(queue, clock) as work:
+        queue.log.cluster.reachable = False
+        work.begin(ended, unwanted)
+        await eventually(lambda: work.finished == [unwanted.run_id])
+        queue.log.cluster.reachable = True
+        await work.idle()
+    assert work.finished == [unwanted.run_id, ended.run_id]
+
+
 async def test_what_runs_and_what_cannot_be_reported_is_given_up_unfinished(queue: Queue) -> None:
     assert isinstance(queue.log, MemoryLog)
     async with bench_on(queue, SystemClock()) as work:

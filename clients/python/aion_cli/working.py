@@ -61,7 +61,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
       aion worker shop.payments:charge --bootstrap kafka-1:9092,kafka-2:9092
     """
     from aion_common.logs import configure_logs  # noqa: PLC0415 - the client of Kafka is slow to load, as in `verify`
-    from aion_common.service import collect_rarely, end_with_parent, run_on  # noqa: PLC0415
+    from aion_common.service import collect_rarely, end_with_parent, run_in_batches  # noqa: PLC0415
     from aion_worker import Worker, WrongActivity  # noqa: PLC0415
 
     end_with_parent()
@@ -80,7 +80,7 @@ def worker(  # noqa: PLR0913 - one parameter for each option of the command line
         raise misused(str(error)) from error
     configure_logs("info", service="worker")
     collect_rarely()
-    run_on()
+    run_in_batches()
     if metrics_port is not None:
         session.output.note(f"metrics at {serve_metrics(metrics_host, metrics_port)}")
     session.output.note(f"executing {', '.join(sorted(one.name for one in activities))} for queue {queue}")

@@ -8,7 +8,7 @@ again: after partitions came back, or when it was sent twice.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 
 import structlog
 from prometheus_client import Counter
@@ -78,7 +78,6 @@ class Bench:
     _under_way: dict[Identity, _Job] = field(default_factory=dict)
     _parcels: dict[int, _Parcel] = field(default_factory=dict)
     """Those that take more, by their partition of results."""
-    _deliveries: set[asyncio.Task[None]] = field(default_factory=set)
     _burials: set[asyncio.Task[None]] = field(default_factory=set)
     _ended: Recent[Identity] = field(default_factory=Recent)
     _cancelled: Recent[tuple[str, int | None, int | None]] = field(default_factory=Recent)
@@ -130,41 +129,50 @@ class Bench:
                 job.attempt.abandon()
             if job.runner is not None:
                 job.runner.cancel()
-        for sending in (*self._deliveries, *self._burials):
-            sending.cancel()
-        # One that is cancelled before it began takes nothing along.
+        for burial in self._burials:
+            burial.cancel()
+        # What is given up takes nothing along.
         self._parcels.clear()
 
     async def _work(self, job: _Job) -> None:
         try:
-            bodies = await self._execute(job)
+            reports = self.reports.last(job.task, await self._execute(job))
         except BaseException:
             self._leave([job])
             raise
-        self._parcel_for(job.task.results_partition).add(job, self.reports.last(job.task, bodies))
-
-    def _parcel_for(self, partition: int) -> _Parcel:
+        if not reports.values:
+            self._finish([job])
+            self._leave([job])
+            return
+        partition = job.task.results_partition
         parcel = self._parcels.get(partition)
-        if parcel is None or parcel.report_bytes >= bounds.WORKER_PARCEL_BYTES:
-            parcel = self._parcels[partition] = _Parcel()
-            delivery = self.group.create_task(self._deliver(partition, parcel))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(partial(self._delivered, parcel))
-        return parcel
+        if parcel is not None and parcel.report_bytes < bounds.WORKER_PARCEL_BYTES:
+            parcel.add(job, reports)
+            return
+        parcel = self._parcels[partition] = _Parcel()
+        parcel.add(job, reports)
+        await self._deliver(partition, parcel)
 
     async def _deliver(self, partition: int, parcel: _Parcel) -> None:
+        """The first of a parcel delivers it, together with all that end in the same turn of the event loop."""
+        try:
+            await asyncio.sleep(0)
+            self._close(partition, parcel)
+            await self.reports.insist(partition, parcel.reports)
+            self._finish(parcel.jobs)
+        finally:
+            self._close(partition, parcel)
+            self._leave(parcel.jobs)
+
+    def _close(self, partition: int, parcel: _Parcel) -> None:
         if self._parcels.get(partition) is parcel:
             del self._parcels[partition]
-        await self.reports.insist(partition, parcel.reports)
 
-    def _delivered(self, parcel: _Parcel, delivery: asyncio.Task[None]) -> None:
-        self._deliveries.discard(delivery)
-        if not delivery.cancelled() and delivery.exception() is None:
-            for job in parcel.jobs:
-                self._ended.add(job.identity)
-                for finish in job.finish:
-                    finish()
-        self._leave(parcel.jobs)
+    def _finish(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            self._ended.add(job.identity)
+            for finish in job.finish:
+                finish()
 
     def _leave(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:

@@ -13,8 +13,7 @@ WORKER_KNOWN_MAX = 10_000
 """Ended tasks that a worker remembers, and cancellations: what comes again is not executed again."""
 
 WORKER_PARCEL_BYTES = 512 * KIB
-"""Last reports that a worker sends together: no more are added then. With those of the task that reaches it they still are one
-batch (limits.BATCH_BYTES_MAX), so no task waits for more than its own."""
+"""Last reports that a worker sends together: no more are added then, so that they fill about one batch of records."""
 
 WORKER_COMMIT_MS = 100
 """Between two commits of a worker: what ended since the last one is executed again when it dies."""

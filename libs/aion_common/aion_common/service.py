@@ -46,7 +46,7 @@ def run(serve: Serve, settings: Settings, *, service: str, tell: Callable[[AionE
         return 1
     end_with_parent()
     collect_rarely()
-    run_on()
+    run_in_batches()
     try:
         asyncio.run(_until_stopped(serve, settings))
     except AionError as error:
@@ -70,12 +70,14 @@ def collect_rarely() -> None:
     gc.set_threshold(limits.GC_ALLOCATIONS)
 
 
-def run_on() -> None:
+def run_in_batches() -> None:
     """Not be interrupted by every process that wakes: SCHED_BATCH of sched(7), Linux only, inherited by children. The brokers,
     services and workers of a machine wake each other with each request, and find more to do at once if they take turns."""
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+    if sys.platform == "linux":
+        # Refused by musl, and by some sandboxes.
         with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def end_with_parent() -> None:

@@ -26,8 +26,8 @@ from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
 _RETRY_PAUSE_S = 0.05
 DISTANCE_MS_MAX = 5
-"""From the beginning of one poll to that of the next, a millisecond for each record read: who waits for one record alone never
-waits for this."""
+"""From the beginning of one poll to that of the next, a millisecond for each record read, whichever broker has them: who
+waits for one record alone does not notice."""
 
 
 Aborted = Sequence[tuple[int, int]]

@@ -178,7 +178,7 @@ def compiled_fields(record: type, fields: list[tuple[str, Any]]) -> tuple[Write,
 
 
 def _unless_null(schema: Any) -> Any:
-    return schema[1] if isinstance(schema, list) and schema[0] == "null" else schema
+    return schema[1] if isinstance(schema, list) and len(schema) == 2 and schema[0] == "null" else schema
 
 
 def _enum(members: Any, symbols: list[str]) -> tuple[Write, Read]:

@@ -16,7 +16,8 @@ class GroupCommit:
         self._ready: dict[int, Callable[[], None]] = {}
 
     def opened(self, partition: int, *, waits: bool) -> None:
-        """Its batch is not ready: it `waits` for turns, or is on its way, or there is none."""
+        """Its batch is not ready: it `waits` for turns, or is on its way, or there is none, or it is not owned any more."""
+        self._ready.pop(partition, None)
         if waits:
             self._waiting.add(partition)
         else:
@@ -29,10 +30,9 @@ class GroupCommit:
         self._ready[partition] = leave
         self._perhaps_leave()
 
-    def ends(self, partition: int) -> None:
-        """It is not owned any more."""
-        self._ready.pop(partition, None)
-        self.opened(partition, waits=False)
+    def holds(self, partition: int) -> bool:
+        """Whether its batch is ready and waits for others."""
+        return partition in self._ready
 
     def _perhaps_leave(self) -> None:
         if not self._waiting:

@@ -248,7 +248,7 @@ class OwnedPartition:
                 await self._step_for_ever()
         finally:
             self._has_ended = True
-            self.commits.ends(self.number)
+            self.commits.opened(self.number, waits=False)
             if self._alarm is not None:
                 self._alarm.cancel()
             self.loop.abandon()
@@ -272,21 +272,20 @@ class OwnedPartition:
                     self._wake.set()
                     await asyncio.sleep(0)
                 self._perhaps_append(now_ms)
+            else:
+                self.commits.opened(self.number, waits=False)
             self._wake_in(self._pause_s(now_ms))
             await self._wake.wait()
             self._wake.clear()
 
     def _perhaps_append(self, now_ms: int) -> None:
         """See `GroupCommit`."""
-        if self._due.is_set():
-            return
-        if not self.loop.is_due(now_ms):
-            self.commits.opened(self.number, waits=self.loop.waits_for_turns)
-        elif self.loop.may_wait(now_ms):
-            self.commits.ready(self.number, self._due.set)
-        else:
+        if not self._due.is_set() and self.loop.is_due(now_ms):
+            if self.loop.may_wait(now_ms):
+                self.commits.ready(self.number, self._due.set)
+                return
             self._due.set()
-            self.commits.opened(self.number, waits=False)
+        self.commits.opened(self.number, waits=not self._due.is_set() and self.loop.waits_for_turns)
 
     def _wake_in(self, pause_s: float) -> None:
         """If nothing happens before."""
@@ -308,7 +307,7 @@ class OwnedPartition:
 
     def _pause_s(self, now_ms: int) -> float:
         """How long nothing needs to be done if nothing happens."""
-        if self.loop.waits_for_turns or self.loop.is_due(now_ms):
+        if self.loop.waits_for_turns or self.commits.holds(self.number):
             return TURN_WAIT_MS / 1000
         due_ms = self.loop.next_due_ms()
         # What is due and was not gathered waits for an append or for sends, whose ends wake the loop.
