@@ -1,8 +1,8 @@
 """What shares a produce request, and that nobody who shares one pays for another's bug, delay or end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 import pytest_asyncio
@@ -10,12 +10,12 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.structs import TopicPartition
 
 from aion_common.errors import Unavailable
-from aion_common.kafka.api import Appended, Log, ProducerIdentity
+from aion_common.kafka.api import Appended, KeyValue, Log, ProducerIdentity
 from aion_common.kafka.brokers import Brokers, Retry
 from aion_common.kafka.connection import insist
 from aion_common.kafka.courier import Courier
 from aion_common.kafka.fenced import KafkaFencedAppender
-from aion_common.kafka.produce import init_producer_id, seal
+from aion_common.kafka.produce import Outcome, init_producer_id, seal
 from aion_common.kafka.requests import ProduceRequest
 from aion_common.kafka.sender import KafkaSender
 from aion_common.kafka.topics import Topics
@@ -24,38 +24,43 @@ from conftest import TEST_PARTITIONS
 from support import committed, eventually
 
 FIRST = b"first of all"
+NOWHERE = 77
+"""A broker that does not exist."""
 
 
 class Watched(Brokers):
-    """A client whose produce requests are counted, and wait while the gate is closed. `has_gone`: nobody answers, and how often
-    is counted. `is_silent`: who looks for the leaders of a topic waits."""
+    """A client whose produce requests are counted, and wait while the gate is closed. `losses`: so many of their answers get
+    lost. `looks` at the cluster wait while it has no view. `has_gone`: nobody answers."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(bootstrap, "aion-test", KAFKA_REQUEST_MS)
         self.gate = asyncio.Event()
         self.gate.set()
-        self.requests = 0
-        self.has_gone = False
-        self.refusals = 0
-        self.is_silent = False
+        self.view = asyncio.Event()
+        self.view.set()
         self.looks = 0
+        self.requests = 0
+        self.losses = 0
+        self.has_gone = False
 
-    async def follow(self, topic: str) -> None:
+    async def refresh(self) -> None:
         """See `Brokers`."""
-        if self.is_silent:
-            self.looks += 1
-            await asyncio.Event().wait()
-        await super().follow(topic)
+        self.looks += 1
+        await self.view.wait()
+        await super().refresh()
 
     async def send(self, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> object:
         """See `Brokers`."""
         if self.has_gone:
-            self.refusals += 1
             raise Retry("nobody answers")
         if isinstance(request, ProduceRequest):
             self.requests += 1
             await self.gate.wait()
-        return await super().send(node, request, group)
+        answer = await super().send(node, request, group)
+        if isinstance(request, ProduceRequest) and self.losses:
+            self.losses -= 1
+            raise Retry("the answer got lost")
+        return answer
 
     async def any_answer(self, request: object, nodes: Collection[int] | None = None) -> object:
         """See `Brokers`."""
@@ -90,6 +95,17 @@ class Bench:
 
         return take
 
+    def believe(self, partition: int, leader: int) -> None:
+        """That this broker leads the partition, until the client looks again."""
+        picture = self.client.picture
+        self.client.picture = replace(picture, leaders={**picture.leaders, self.place(partition): leader})
+
+
+async def outcomes(*carried: asyncio.Future[Outcome]) -> list[Outcome]:
+    """In order. Fails when one does not come."""
+    async with asyncio.timeout(30):
+        return await asyncio.gather(*carried)
+
 
 async def appended(courier: Courier, place: TopicPartition, batch: bytes) -> None:
     """Once the batch is appended."""
@@ -119,8 +135,7 @@ async def bench(kafka_log: Log, broker_bootstrap: str, topic_prefix: str) -> Asy
 
 async def test_what_is_ready_together_leaves_in_one_request(bench: Bench) -> None:
     carried = [bench.courier.carry(bench.place(number), bench.batch(number, b"%d" % number)) for number in range(3)]
-    outcomes = await asyncio.gather(*carried)
-    assert all(isinstance(outcome, Appended) and outcome.base_offset == 1 for outcome in outcomes)
+    assert all(isinstance(outcome, Appended) and outcome.base_offset == 1 for outcome in await outcomes(*carried))
     assert bench.client.requests == 1
 
 
@@ -132,13 +147,13 @@ async def test_what_comes_while_a_request_is_on_its_way_leaves_with_the_next_and
     await asyncio.sleep(0)
     assert bench.asked == [b"first"]
     bench.client.gate.set()
-    assert all(isinstance(outcome, Appended) for outcome in await asyncio.gather(first, *later))
+    assert all(isinstance(outcome, Appended) for outcome in await outcomes(first, *later))
     assert bench.client.requests == 2
 
 
 async def test_batches_of_one_partition_keep_their_order(bench: Bench, kafka_log: Log) -> None:
     carried = [bench.courier.carry(bench.place(0), bench.batch(0, value)) for value in (b"1", b"2", b"3")]
-    offsets = [outcome.base_offset for outcome in await asyncio.gather(*carried) if isinstance(outcome, Appended)]
+    offsets = [outcome.base_offset for outcome in await outcomes(*carried) if isinstance(outcome, Appended)]
     assert offsets == [1, 2, 3]
     assert [record.value for record in await committed(kafka_log, bench.topic, 0)] == [FIRST, b"1", b"2", b"3"]
 
@@ -147,7 +162,7 @@ async def test_a_request_carries_so_many_batches_at_most(bench: Bench, monkeypat
     monkeypatch.setattr("aion_common.limits.BATCHES_PER_REQUEST_MAX", 2)
     assert BATCHES_PER_REQUEST_MAX > 2
     carried = [bench.courier.carry(bench.place(number), bench.batch(number, b"v")) for number in range(3)]
-    assert all(isinstance(outcome, Appended) for outcome in await asyncio.gather(*carried))
+    assert all(isinstance(outcome, Appended) for outcome in await outcomes(*carried))
     assert bench.client.requests == 2
 
 
@@ -157,9 +172,9 @@ async def test_a_bug_of_one_does_not_keep_the_batches_of_others(bench: Bench) ->
 
     bad = bench.courier.carry(bench.place(0), broken)
     good = bench.courier.carry(bench.place(1), bench.batch(1, b"v"))
-    assert isinstance(await good, Appended)
     with pytest.raises(ValueError, match="a bug"):
-        await bad
+        await outcomes(bad)
+    assert isinstance((await outcomes(good))[0], Appended)
 
 
 async def test_who_has_gone_before_the_request_leaves_is_not_asked(bench: Bench) -> None:
@@ -178,28 +193,7 @@ async def test_the_end_of_the_courier_answers_all(bench: Bench, monkeypatch: pyt
     waiting = bench.courier.carry(bench.place(1), bench.batch(1, b"v"))
     await bench.courier.close()
     after = bench.courier.carry(bench.place(2), bench.batch(2, b"v"))
-    assert all(isinstance(outcome, Unavailable) for outcome in await asyncio.gather(on_its_way, waiting, after))
-
-
-async def test_the_end_of_the_courier_answers_who_waits_for_a_leader(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aion_common.limits.KAFKA_CLOSE_MS", 10)
-    bench.client.is_silent = True
-    homeless = bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(0, b"v"))
-    await eventually(lambda: bench.client.looks == 1)
-    await bench.courier.close()
-    assert isinstance(await homeless, Unavailable)
-    assert bench.asked == []
-
-
-async def test_a_batch_is_asked_for_once_however_often_it_is_tried(bench: Bench) -> None:
-    identity = await insist(bench.client, "a producer id", lambda: init_producer_id(bench.client, None))
-    appender = KafkaFencedAppender(bench.courier, bench.place(0), identity)
-    bench.client.has_gone = True
-    appending = asyncio.create_task(appender.append_next(lambda: [(b"", bench.batch(0, b"once")())]))
-    await eventually(lambda: bench.client.refusals > 1)
-    bench.client.has_gone = False
-    assert (await appending).base_offset == 1
-    assert bench.asked == [b"once"]
+    assert all(isinstance(outcome, Unavailable) for outcome in await outcomes(on_its_way, waiting, after))
 
 
 async def test_what_waits_leaves_when_all_that_went_before_is_gone(bench: Bench) -> None:
@@ -210,9 +204,81 @@ async def test_what_waits_leaves_when_all_that_went_before_is_gone(bench: Bench)
 
 
 async def test_a_place_that_does_not_exist_is_answered(bench: Bench) -> None:
-    outcome = await bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(0, b"v"))
+    [outcome] = await outcomes(bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(0, b"v")))
     assert isinstance(outcome, Retry)
     assert bench.asked == []
+
+
+async def test_what_waits_for_a_leader_or_for_a_new_look_is_answered_at_the_end_of_the_courier(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aion_common.limits.KAFKA_CLOSE_MS", 10)
+    bench.client.view.clear()
+    bench.client.looks = 0
+    bench.believe(0, NOWHERE)
+    came_back = bench.courier.carry(bench.place(0), bench.batch(0, b"v"))
+    without_leader = bench.courier.carry(TopicPartition(f"{bench.topic}.none", 0), bench.batch(1, b"v"))
+    await eventually(lambda: bench.client.looks == 2)
+    await bench.courier.close()
+    first, second = await outcomes(came_back, without_leader)
+    assert isinstance(first, Retry)
+    assert isinstance(second, Unavailable)
+
+
+async def test_a_batch_comes_back_with_a_fresh_picture_of_who_leads(bench: Bench) -> None:
+    content = bench.batch(0, b"v")()
+    bench.believe(0, NOWHERE)
+    [came_back] = await outcomes(bench.courier.carry(bench.place(0), lambda: content))
+    assert isinstance(came_back, Retry)
+    [again] = await outcomes(bench.courier.carry(bench.place(0), lambda: content))
+    assert isinstance(again, Appended)
+
+
+async def test_an_append_whose_answer_got_lost_is_repeated_as_it_was(bench: Bench, kafka_log: Log) -> None:
+    owner = KafkaFencedAppender(bench.courier, bench.place(0), await kafka_log.claim(f"{bench.topic}.owner"))
+    decided: list[KeyValue] = []
+
+    def take() -> Sequence[KeyValue]:
+        decided.append((b"", b"%d" % len(decided)))
+        return tuple(decided)
+
+    bench.client.losses = 1
+    assert (await owner.append_next(take)).base_offset == 1
+    assert (await owner.append([(b"", b"next")])).base_offset == 2
+    assert [record.value for record in await committed(kafka_log, bench.topic, 0)] == [FIRST, b"0", b"next"]
+
+
+async def test_sends_whose_answer_got_lost_are_repeated_as_they_were(bench: Bench, kafka_log: Log) -> None:
+    sender = KafkaSender(bench.courier, bench.identity)
+    topic = bench.topic.replace("history", "commands")
+    bench.client.losses = 1
+    bench.client.gate.clear()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(sender.send(topic, 0, [(None, b"1")]))
+        await eventually(lambda: bench.client.requests == 1)
+        second = tasks.create_task(sender.send(topic, 0, [(None, b"2")]))
+        bench.client.gate.set()
+    assert (first.result(), second.result()) == (0, 1)
+    await sender.close()
+    assert [record.value for record in await committed(kafka_log, topic, 0)] == [b"1", b"2"]
+
+
+async def test_what_is_sent_after_a_batch_of_unknown_outcome_is_taken(
+    bench: Bench, kafka_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sequence numbers may be used or not: only another producer id goes on."""
+    sender = KafkaSender(bench.courier, bench.identity)
+    topic = bench.topic.replace("history", "commands")
+    await sender.send(topic, 0, [(None, b"before")])
+    with monkeypatch.context() as impatient:
+        impatient.setattr("aion_common.limits.APPEND_MS", 300)
+        bench.client.has_gone = True
+        with pytest.raises(Unavailable):
+            await sender.send(topic, 0, [(None, b"never came")])
+    bench.client.has_gone = False
+    assert await sender.send(topic, 0, [(None, b"after")]) == 1
+    await sender.close()
+    assert [record.value for record in await committed(kafka_log, topic, 0)] == [b"before", b"after"]
 
 
 async def test_a_send_that_fits_nowhere_is_its_senders_bug_and_changes_nothing(bench: Bench, kafka_log: Log) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mutants.table import MUTANTS, Mutant
@@ -32,7 +33,7 @@ def main(names: list[str]) -> int:
             else:
                 shutil.copy2(source, copy / part)
         tests = sorted({test for mutant in chosen for test in mutant.tests})
-        if _run(copy, tests) != 0:
+        if _run(copy, tests, {SURVIVED}) != SURVIVED:
             _tell("the tests fail without any mutant")
             return 1
         for mutant in chosen:
@@ -56,18 +57,19 @@ def _try(copy: Path, mutant: Mutant) -> str | None:
         return f"{mutant.file} holds {mutant.before!r} {text.count(mutant.before)} times"
     file.write_text(text.replace(mutant.before, mutant.after), encoding="utf-8")
     try:
-        code = _run(copy, mutant.tests)
+        code = _run(copy, mutant.tests, {KILLED, SURVIVED})
     finally:
         file.write_text(text, encoding="utf-8")
     return {KILLED: None, SURVIVED: "no test died"}.get(code, f"pytest ended with {code}")
 
 
-def _run(copy: Path, tests: list[str] | tuple[str, ...]) -> int:
+def _run(copy: Path, tests: Sequence[str], expected: Collection[int]) -> int:
+    """The exit code; one that is not expected shows what the tests said."""
     path = os.pathsep.join(str(copy / room) for room in (*ROOMS, "clients/python", "tests"))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", *(f"tests/{test}" for test in tests)]
     ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode not in (KILLED, SURVIVED):
+    if ended.returncode not in expected:
         _tell(ended.stdout[-2000:] + ended.stderr[-2000:])
     return ended.returncode
 
