@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 SERVICE = """
-import asyncio, logging, sys
+import asyncio, logging, os, sys
 import structlog
 from aion_common.errors import Unavailable
 from aion_common.service import run
@@ -30,6 +30,8 @@ async def serve(settings, stop):
     elif what in ("unavailable", "bug"):
         async with asyncio.TaskGroup() as group:
             group.create_task(fails(Unavailable("no broker") if what == "unavailable" else KeyError("bug")))
+    elif what == "policy":
+        print(os.sched_getscheduler(0), flush=True)
     elif what == "deaf":
         await stop.wait()
         print("asked", flush=True)
@@ -37,6 +39,8 @@ async def serve(settings, stop):
     else:
         await stop.wait()
 
+if sys.argv[1] == "policy":
+    os.sched_setscheduler(0, int(sys.argv[2]), os.sched_param(0))
 sys.exit(run(serve, Settings(), service="probe"))
 """
 
@@ -132,3 +136,11 @@ def test_child_of_the_named_parent_runs() -> None:
         assert process.stdout.readline() == "up\n"
         process.terminate()
         assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policies")
+@pytest.mark.parametrize(("before", "after"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")])
+def test_a_service_runs_in_batches_unless_it_was_started_with_another_policy(before: str, after: str) -> None:
+    with started("policy", str(getattr(os, before))) as process:
+        output, _ = process.communicate()
+    assert (process.returncode, output) == (0, f"up\n{getattr(os, after)}\n")
