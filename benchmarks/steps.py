@@ -142,9 +142,9 @@ async def row(system: Deployed, load: Load, worker: int, wanted: Row, seconds: i
     return {"steps_per_s": round(steps / took), "ms": percentiles(times), "cpu_us": cpu}
 
 
-async def measure(seconds: int, partitions: int, rows: Collection[str]) -> dict[str, object]:
+async def measure(seconds: int, size: Size, rows: Collection[str]) -> dict[str, object]:
     """These rows."""
-    async with deployed(Size(executors=1, gateways=1, catalogs=1, partitions=partitions)) as system:
+    async with deployed(size) as system:
         archive = packed("errands", fixture_source("errands"), "doubles", {str(CHAIN): "doubles", str(FAN): "fans_out"})
         (await system.http.post("/v1/packages", content=archive)).raise_for_status()
         sender, reader = await system.log.sender(), await system.history_reader()
@@ -158,13 +158,15 @@ async def measure(seconds: int, partitions: int, rows: Collection[str]) -> dict[
         finally:
             await reader.close()
             await sender.close()
-    return {"partitions": partitions, **measured}
+    return {"partitions": size.partitions, "executors": size.executors, **measured}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="about so long for each row")
     parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument("--executors", type=int, default=1)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     given = parser.parse_args()
-    tell(partial(measure, given.seconds, given.partitions, given.rows), "steps")
+    size = Size(executors=given.executors, gateways=1, catalogs=1, partitions=given.partitions)
+    tell(partial(measure, given.seconds, size, given.rows), "steps")

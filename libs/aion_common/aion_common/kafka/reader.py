@@ -25,7 +25,7 @@ from aion_common.kafka.mending import mended
 from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
 _RETRY_PAUSE_S = 0.05
-DISTANCE_MS_MAX = 5
+DISTANCE_MS_MAX = 16
 """From the beginning of one poll to that of the next, a millisecond for each record read, whichever broker has them: who
 waits for one record alone does not notice."""
 
