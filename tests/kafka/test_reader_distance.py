@@ -37,7 +37,7 @@ class Plenty(Brokers):
         return 0, [FetchedPartition(0, 0, (), bytes(batch))]
 
 
-@pytest.mark.parametrize("records", [2, 50])
+@pytest.mark.parametrize("records", [2, 900])
 async def test_polls_begin_as_many_milliseconds_apart_as_each_brought_records_up_to_a_most(records: int) -> None:
     broker = Plenty(records)
     reader = KafkaReader(broker, TOPIC)
@@ -50,3 +50,5 @@ async def test_polls_begin_as_many_milliseconds_apart_as_each_brought_records_up
     await reader.close()
     distances_ms = [(later - earlier) * 1000 for earlier, later in pairwise(broker.polled_at)]
     assert min(distances_ms) >= min(records, DISTANCE_MS_MAX) - 0.001
+    if records > DISTANCE_MS_MAX:
+        assert min(distances_ms) < records, "the shortest of nineteen, however busy the machine is"

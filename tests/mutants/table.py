@@ -146,6 +146,13 @@ MUTANTS = (
         tests=("kafka/test_reader_distance.py",),
     ),
     Mutant(
+        name="reader: the distance of polls has a most",
+        file=_KAFKA + "reader.py",
+        before="min(records_max - room, DISTANCE_MS_MAX) / 1000",
+        after="(records_max - room) / 1000",
+        tests=("kafka/test_reader_distance.py",),
+    ),
+    Mutant(
         name="group commit: a batch waits for the turns of other partitions",
         file=_EXECUTOR + "shell/group_commit.py",
         before="        if not self._waiting:\n",
