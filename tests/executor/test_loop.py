@@ -10,6 +10,10 @@ from aion_executor import processor
 from aion_executor.core.inputs import Waits
 from aion_executor.core.partition import version_key
 from aion_executor.shell.residents import TurnEnd
+from aion_executor.store.api import Table
+from aion_executor.store.behind import WriteBehind
+from aion_executor.store.keys import META_KEY
+from aion_executor.store.memory import MemoryTables
 from executor.given import DEFAULT, V1, V2, W1, routed, signal, start
 from executor.world import World
 
@@ -123,6 +127,26 @@ def test_new_owner_wakes_the_run_whose_turn_was_lost(world: World, *, keep_store
     world.crash(keep_store=keep_store)
     world.run()
     assert world.newest(W1).status == "completed"
+
+
+def test_owner_that_dies_before_its_rows_are_written_loses_nothing() -> None:
+    below = MemoryTables()
+    world = World(tables=WriteBehind(below)).after(routed(V1, 1))
+    world.loop.store.flush()
+    at = below.get(Table.META, META_KEY)
+    world.send(start("c1", "park"))
+    world.loop.gather(world.now_ms)
+    world.pump()
+    world.append()
+    assert below.get(Table.META, META_KEY) == at, "the rows of the batch wait, and die with their owner"
+    world.owed.clear()
+    world.tables = WriteBehind(below)
+    world.own()
+    world.run()
+    assert len(world.answers("c1")) == 1
+    assert world.events(world.newest(W1).run_id) == ["RunStarted", "TurnEnded"]
+    world.after(start("c1", "park"))
+    assert world.answers("c1")[0] == world.answers("c1")[1]
 
 
 def test_run_that_may_wake_itself_is_brought_back_after_a_death() -> None:

@@ -239,6 +239,20 @@ MUTANTS = (
         tests=("core/test_starts.py::test_repeat_gets_the_first_answer",),
     ),
     Mutant(
+        name="store: what waits to be written is read",
+        file=_EXECUTOR + "store/behind.py",
+        before="return waiting[key] if key in waiting else self._below.get(table, key)",
+        after="return self._below.get(table, key)",
+        tests=("contract/test_store.py",),
+    ),
+    Mutant(
+        name="store: how far it has come is written together with the rows",
+        file=_EXECUTOR + "store/behind.py",
+        before="self._waiting[table].update(rows)",
+        after="(self._below.write(RawBatch(puts={table: rows})) if table is Table.META else self._waiting[table].update(rows))",
+        tests=("executor/test_loop.py::test_owner_that_dies_before_its_rows_are_written_loses_nothing",),
+    ),
+    Mutant(
         name="store identity: a store of another log is rebuilt",
         file=_EXECUTOR + "shell/ownership.py",
         before="is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)",

@@ -23,6 +23,7 @@ from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.shell.vms import PartitionVms, Switchboard
 from aion_executor.store.api import RawBatch, Table, Tables
+from aion_executor.store.behind import WriteBehind
 from aion_executor.store.memory import MemoryTables
 from simulation.network import Death, Link, SlowLog
 from simulation.programs import RELEASES
@@ -32,6 +33,9 @@ from simulation.vm_pool import TwinPool
 EPOCH_MS = 1_700_000_000_000
 
 SESSION_MS = 6_000
+
+WAITING_BYTES = 0, 5_000, 50_000
+"""What may wait of a store's rows: nothing, some batches, nearly everything."""
 
 
 @dataclass(slots=True)
@@ -92,6 +96,9 @@ class DiskTables:
         self.tables.write(batch)
         self.link.dies_at("store", Death.AFTER)
 
+    def flush(self) -> None:
+        """See `Tables`."""
+
     def close(self) -> None:
         """See `Tables`."""
 
@@ -142,7 +149,8 @@ class Machines:
         await inputs.queues.look()
 
         def open_tables(folder: Path) -> Tables:
-            return DiskTables(service.link, disk.stores.setdefault(folder, []))
+            on_disk = DiskTables(service.link, disk.stores.setdefault(folder, []))
+            return WriteBehind(on_disk, self.loop.random.choice(WAITING_BYTES))
 
         def delete(folder: Path) -> None:
             if service.process.is_plugged:

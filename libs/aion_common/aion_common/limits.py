@@ -16,10 +16,8 @@ INPUTS_PER_BATCH_MAX = 500
 """Bounds the latency of the first input in a batch and what is lost when an append is refused."""
 
 HISTORY_EVENTS_MAX = 50_000
-"""A longer run replays for too long; it is blocked and should have continued as new."""
-
 HISTORY_BYTES_MAX = 64 * MIB
-"""As above, in bytes."""
+"""A longer run replays for too long; it is blocked and should have continued as new."""
 
 TURN_REQUESTS_MAX = 1_000
 TURN_REQUESTS_BYTES_MAX = 700 * KIB
@@ -127,6 +125,9 @@ GROUP_SESSION_MS = 6_000
 
 RESTORE_CHUNK_RECORDS = 2_000
 """Records applied between two yields to the event loop: the group's heartbeat must not starve."""
+
+STORE_WAITING_BYTES_MAX = 256 * KIB
+"""Rows of a partition that are in the history and not yet in RocksDB: who is killed restores them, some 800 events."""
 
 RUNS_CACHED_MAX = 10_000
 """Run states an owner keeps decoded beside RocksDB, per partition."""
@@ -354,10 +355,8 @@ LIST_SCAN_RUNS_MAX = 2_000
 """Runs that one call to an owner looks at for a list, whether they match or not: the loop goes on between two calls."""
 
 LIST_PAGE_MAX = 1_000
-"""Runs in one answer."""
-
 LIST_PAGE_RUNS = 100
-"""As above, when nobody says how many."""
+"""Runs in one answer: at most, and when nobody says how many."""
 
 LIST_ROUNDS_MAX = 8
 """Times that one page of a list asks the owners: a filter that hardly anything passes gives short pages, not slow ones."""

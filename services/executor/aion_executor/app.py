@@ -19,6 +19,7 @@ from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.shell.packages import PackageShelf
 from aion_executor.shell.vms import PartitionVms, Switchboard
+from aion_executor.store.behind import WriteBehind
 from aion_executor.store.rocks import delete_rocks, open_rocks
 
 
@@ -56,7 +57,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, log: Log, inputs: Inpu
         topics=topics,
         member=settings.executor_id,
         clock=SystemClock(),
-        stores=Stores(open=open_rocks, delete=delete_rocks),
+        stores=Stores(open=lambda folder: WriteBehind(open_rocks(folder)), delete=delete_rocks),
         folder=settings.data_dir / "store",
     )
     with listening(settings.executor_http_host, settings.executor_http_port) as (listener, address):

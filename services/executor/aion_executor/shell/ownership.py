@@ -71,8 +71,10 @@ class Owned:
 
     async def close(self) -> None:
         """Let go; bounded in time."""
-        self.restored.store.close()
-        await self.appender.close()
+        try:
+            self.restored.store.close()
+        finally:
+            await self.appender.close()
 
 
 async def take_over(claimant: Claimant, partition: int) -> Owned:

@@ -372,6 +372,7 @@ class OwnedPartition:
             now_ms = self.clock.now_ms()
             self.loop.evict_idle(now_ms)
             self.loop.store.forget_answers(now_ms - ANSWERS_KEPT_MS, ANSWERS_FORGOTTEN_MAX)
+            self.loop.store.flush()
             self._wake.set()
 
 

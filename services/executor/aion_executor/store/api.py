@@ -39,7 +39,11 @@ class Tables(Protocol):
         the next write."""
 
     def write(self, batch: RawBatch) -> None:
-        """Apply deletes, then puts: all of them, also when the machine dies in the middle."""
+        """Apply deletes, then puts: all of them, also when the machine dies in the middle. Those of tables that are written
+        behind wait until `flush`, and are lost together when the process dies before."""
+
+    def flush(self) -> None:
+        """What was written outlives this process. Harmless to repeat."""
 
     def close(self) -> None:
         """No call is allowed afterwards but `close`."""

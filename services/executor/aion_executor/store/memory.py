@@ -29,5 +29,8 @@ class MemoryTables:
         for table, rows in batch.puts.items():
             self._tables[table].update(rows)
 
+    def flush(self) -> None:
+        """See `Tables`."""
+
     def close(self) -> None:
         """See `Tables`."""

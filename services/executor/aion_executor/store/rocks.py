@@ -81,6 +81,9 @@ class RocksTables:
                 changes.put(key, value, column)
         self._database.write(changes)
 
+    def flush(self) -> None:
+        """See `Tables`: the write-ahead log has it."""
+
     def close(self) -> None:
         """See `Tables`."""
         self._families.clear()

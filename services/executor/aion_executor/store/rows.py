@@ -210,6 +210,10 @@ class Store:
             rows.append((CATALOG_KEY, _encode_row(catalog)))
         return rows
 
+    def flush(self) -> None:
+        """See `Tables`."""
+        self._tables.flush()
+
     def close(self) -> None:
         """Close the tables."""
         self._tables.close()
