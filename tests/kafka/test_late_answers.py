@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
@@ -17,6 +16,7 @@ from aion_common.kafka.connection import open_client
 from aion_common.kafka.courier import Courier
 from aion_common.kafka.fenced import KafkaFencedAppender
 from aion_common.kafka.reader import KafkaReader
+from aion_common.kafka.requests import FetchRequest
 from aion_common.kafka.topics import Topics
 from support import eventually
 
@@ -67,7 +67,7 @@ async def led_by_a_silent_one(bootstrap: str, place: TopicPartition) -> AsyncIte
         real, addresses={**real.addresses, OLD_LEADER: (host, port)}, leaders={**real.leaders, place: OLD_LEADER}
     )
     relay.is_open.set()
-    await client.send(OLD_LEADER, MetadataRequest([]))
+    await client.send(OLD_LEADER, FetchRequest(place.topic, {}, wait_ms=0, bytes_max=1, partition_bytes_max=1))
     relay.is_open.clear()
     yield client, relay
     relay.is_open.set()

@@ -8,10 +8,11 @@ time for as long as a request may take.
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
@@ -20,6 +21,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from aion_common import limits
+from aion_common.kafka.line import Line, LineLost
+from aion_common.kafka.requests import CARRIED
+
+C = TypeVar("C")
 
 Address = tuple[str, int]
 
@@ -64,7 +69,8 @@ class Brokers:
         self._topics: set[str] = set()
         self._silent: set[Address] = set()
         self._connections: dict[tuple[int, ConnectionGroup], AIOKafkaConnection] = {}
-        self._locks: dict[tuple[int, ConnectionGroup], asyncio.Lock] = {}
+        self._lines: dict[int, Line] = {}
+        self._locks: dict[tuple[int, ConnectionGroup | None], asyncio.Lock] = {}
         self._refreshing: asyncio.Task[bool] | None = None
         self._is_closed = False
 
@@ -97,7 +103,14 @@ class Brokers:
         return answer
 
     async def send(self, node: int, request: object, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
-        """The response of this broker. Requests of one group to one broker wait for one another. Raises Retry."""
+        """The response of this broker. Requests of one group to one broker wait for one another; produce and fetch have a line
+        of their own. Raises Retry."""
+        if isinstance(request, CARRIED):
+            line = await self._line(node)
+            try:
+                return await line.ask(request)
+            except LineLost as cause:
+                raise Retry(f"broker {node}: {cause}") from cause
         connection = await self._connection(node, group)
         try:
             return await connection.send(request)
@@ -113,6 +126,8 @@ class Brokers:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
+        for line in self._lines.values():
+            line.close()
         await asyncio.gather(*(_closed(connection) for connection in self._connections.values()))
 
     async def _learn(self) -> bool:
@@ -179,19 +194,36 @@ class Brokers:
             connection = self._connections.get(key)
             if connection is not None and connection.connected():
                 return connection
-            address = self.picture.addresses.get(node)
-            if address is None:
-                raise Retry(f"broker {node} is not known")
-            try:
-                async with asyncio.timeout(limits.KAFKA_CONNECT_MS / 1000):
-                    connection = await self._connect(*address)
-            except (KafkaError, OSError, TimeoutError) as cause:
-                raise Retry(f"no connection to broker {node} at {address[0]}:{address[1]}: {cause!r}") from cause
+            reached = await self._reach(node, self._connect)
             if self._is_closed:
-                connection.close(reason=CloseReason.SHUTDOWN)
+                reached.close(reason=CloseReason.SHUTDOWN)
                 raise Retry("the client is closed")
-            self._connections[key] = connection
-            return connection
+            self._connections[key] = reached
+            return reached
+
+    async def _line(self, node: int) -> Line:
+        line = self._lines.get(node)
+        if line is not None and line.is_open:
+            return line
+        async with self._locks.setdefault((node, None), asyncio.Lock()):
+            line = self._lines.get(node)
+            if line is None or not line.is_open:
+                line = await self._reach(node, partial(Line.open, client_id=self._client_id, request_ms=self._request_ms))
+                if self._is_closed:
+                    line.close()
+                    raise Retry("the client is closed")
+                self._lines[node] = line
+            return line
+
+    async def _reach(self, node: int, connect: Callable[[str, int], Awaitable[C]]) -> C:
+        address = self.picture.addresses.get(node)
+        if address is None:
+            raise Retry(f"broker {node} is not known")
+        try:
+            async with asyncio.timeout(limits.KAFKA_CONNECT_MS / 1000):
+                return await connect(*address)
+        except (KafkaError, LineLost, OSError, TimeoutError) as cause:
+            raise Retry(f"no connection to broker {node} at {address[0]}:{address[1]}: {cause!r}") from cause
 
     async def _connect(self, host: str, port: int) -> AIOKafkaConnection:
         return await create_conn(

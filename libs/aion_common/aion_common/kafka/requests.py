@@ -1,22 +1,20 @@
 """The two requests of the hot path, produce and fetch, written and read without aiokafka's general types.
 
-Those walk a schema field by field, for each partition and in both directions; here a partition costs two calls of `struct`. The
-rest of a request's life is aiokafka's, whose connection takes these in the place of its own. Versions are fixed: brokers
-from 2.3 on speak both.
+Those walk a schema field by field, for each partition and in both directions; here a partition costs two calls of `struct`.
+Versions are fixed: brokers from 2.3 on speak both. `line` carries them.
 """
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple
 
-from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.structs import TopicPartition
 
 _HEADER = struct.Struct(">hhi")
 _INT16 = struct.Struct(">h")
 _INT32 = struct.Struct(">i")
 _INT32_PAIR = struct.Struct(">ii")
+_VERSIONS = struct.Struct(">hhh")
 _ABORTED = struct.Struct(">qq")
 _PRODUCE = struct.Struct(">hi")
 _PRODUCED = struct.Struct(">ihqq")
@@ -51,74 +49,65 @@ class FetchedPartition(NamedTuple):
     content: bytes
 
 
-class _Head(NamedTuple):
-    content: bytes
-
-    def encode(self) -> bytes:
-        return self.content
-
-
-class _AnsweredHead(NamedTuple):
-    correlation_id: int
-
-
-class _Answer(Protocol):
-    """aiokafka's word for what reads a response: given the buffer behind the head."""
-
-    @staticmethod
-    def decode(buffer: BytesIO) -> object: ...
-
-
-class _Request:
-    """What aiokafka's connection wants of a request and of its prepared form, in one."""
+class Request:
+    """A request as a line carries it: `content` is what stands behind its head."""
 
     API_KEY: int
     API_VERSION: int
-    RESPONSE_TYPE: type[_Answer]
 
     def __init__(self, content: bytes) -> None:
-        self._content = content
+        self.content = content
 
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Self:
-        first, last = versions.get(self.API_KEY, (0, -1))
-        if not first <= self.API_VERSION <= last:
-            raise IncompatibleBrokerVersion(
-                f"{type(self).__name__} version {self.API_VERSION}: the broker has {first} to {last}"
-            )
-        return self
-
-    def build_request_header(self, correlation_id: int, client_id: str) -> _Head:
-        return _Head(_HEADER.pack(self.API_KEY, self.API_VERSION, correlation_id) + _string(client_id))
-
-    def encode(self) -> bytes:
-        return self._content
-
-    def parse_response_header(self, buffer: BytesIO) -> _AnsweredHead:
-        return _AnsweredHead(*_INT32.unpack(buffer.read(_INT32.size)))
+    def decode(self, answer: bytes) -> object:
+        """What a broker answered, from behind its size on. Raises struct.error, IndexError, UnicodeDecodeError for bytes that
+        are no such answer."""
+        raise NotImplementedError
 
 
-class _Produced:
-    @staticmethod
-    def decode(buffer: BytesIO) -> list[ProducedBatch]:
-        content, at = buffer.getvalue(), buffer.tell()
-        batches = []
-        topics, at = _number(content, at)
-        for _ in range(topics):
-            topic, at = _name(content, at)
-            partitions, at = _number(content, at)
-            for _ in range(partitions):
-                partition, code, offset, timestamp_ms = _PRODUCED.unpack_from(content, at)
-                at += _PRODUCED.size
-                batches.append(ProducedBatch(TopicPartition(topic, partition), code, offset, timestamp_ms))
-        return batches
+def framed(request: Request, number: int, client_id: bytes) -> bytes:
+    """The bytes of a request. `number`: by which its answer is known; `client_id`: encoded by `client_id_of`."""
+    head = _HEADER.pack(request.API_KEY, request.API_VERSION, number)
+    size = _INT32.pack(len(head) + len(client_id) + len(request.content))
+    return b"".join((size, head, client_id, request.content))
 
 
-class ProduceRequest(_Request):
+def client_id_of(name: str) -> bytes:
+    """As it stands in the head of each request."""
+    return _string(name)
+
+
+def size_of(buffer: bytearray, begin: int) -> int:
+    """Of the answer whose size stands here."""
+    (size,) = _INT32.unpack_from(buffer, begin)
+    return int(size)
+
+
+def number_of(answer: bytes) -> int:
+    """Of the request that it answers; -1: it has none."""
+    return int(_INT32.unpack_from(answer)[0]) if len(answer) >= _INT32.size else _UNKNOWN
+
+
+class VersionsRequest(Request):
+    """Answered by the first and last version of each request that the broker speaks, by its number. Every broker answers it."""
+
+    API_KEY = 18
+    API_VERSION = 0
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+
+    def decode(self, answer: bytes) -> dict[int, tuple[int, int]]:
+        """See `Request`."""
+        count, at = _number(answer, _INT32.size + _INT16.size)
+        each = (_VERSIONS.unpack_from(answer, at + number * _VERSIONS.size) for number in range(count))
+        return {key: (first, last) for key, first, last in each}
+
+
+class ProduceRequest(Request):
     """Batches to the partitions that one broker leads, acknowledged by all in-sync replicas. Answered by ProducedBatches."""
 
     API_KEY = 0
     API_VERSION = 3
-    RESPONSE_TYPE = _Produced
 
     def __init__(self, transactional_id: str | None, timeout_ms: int, batches: Mapping[TopicPartition, bytes]) -> None:
         by_topic: dict[str, list[bytes]] = {}
@@ -130,29 +119,25 @@ class ProduceRequest(_Request):
             parts += (_string(topic), _INT32.pack(len(entries) // 2), *entries)
         super().__init__(b"".join(parts))
 
-
-class _Fetched:
-    @staticmethod
-    def decode(buffer: BytesIO) -> tuple[int, list[FetchedPartition]]:
-        content, at = buffer.getvalue(), buffer.tell() + _INT32.size
-        (code,) = _INT16.unpack_from(content, at)
-        fetched = []
-        topics, at = _number(content, at + _INT16.size + _INT32.size)
+    def decode(self, answer: bytes) -> list[ProducedBatch]:
+        """See `Request`."""
+        batches = []
+        topics, at = _number(answer, _INT32.size)
         for _ in range(topics):
-            _, at = _name(content, at)
-            partitions, at = _number(content, at)
+            topic, at = _name(answer, at)
+            partitions, at = _number(answer, at)
             for _ in range(partitions):
-                one, at = _fetched(content, at)
-                fetched.append(one)
-        return code, fetched
+                partition, code, offset, timestamp_ms = _PRODUCED.unpack_from(answer, at)
+                at += _PRODUCED.size
+                batches.append(ProducedBatch(TopicPartition(topic, partition), code, offset, timestamp_ms))
+        return batches
 
 
-class FetchRequest(_Request):
+class FetchRequest(Request):
     """Committed records of one topic from these offsets on. Answered by an error code and FetchedPartitions."""
 
     API_KEY = 1
     API_VERSION = 11
-    RESPONSE_TYPE = _Fetched
 
     def __init__(
         self, topic: str, offsets: Mapping[int, int], *, wait_ms: int, bytes_max: int, partition_bytes_max: int
@@ -170,6 +155,24 @@ class FetchRequest(_Request):
                 )
             )
         )
+
+    def decode(self, answer: bytes) -> tuple[int, list[FetchedPartition]]:
+        """See `Request`."""
+        at = 2 * _INT32.size
+        (code,) = _INT16.unpack_from(answer, at)
+        fetched = []
+        topics, at = _number(answer, at + _INT16.size + _INT32.size)
+        for _ in range(topics):
+            _, at = _name(answer, at)
+            partitions, at = _number(answer, at)
+            for _ in range(partitions):
+                one, at = _fetched(answer, at)
+                fetched.append(one)
+        return code, fetched
+
+
+CARRIED: tuple[type[Request], ...] = (ProduceRequest, FetchRequest)
+"""What lines are for."""
 
 
 def _partitions(offsets: Iterable[tuple[int, int]], bytes_max: int) -> Iterable[bytes]:
