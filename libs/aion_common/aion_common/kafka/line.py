@@ -18,6 +18,9 @@ _ANSWER_BYTES_MAX = 2 * limits.FETCH_BYTES_MAX
 
 _SIZE_BYTES = 4
 
+_EARLY_S = 0.001
+"""Timers of uvloop, which counts whole milliseconds, ring so much too early."""
+
 
 class LineLost(Exception):
     """The connection has ended, by either side: what was asked may have been done, or not."""
@@ -62,12 +65,13 @@ class Line(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether something may be asked."""
-        return self._transport is not None
+        return self._transport is not None and not self._transport.is_closing()
 
     def ask(self, request: Request) -> asyncio.Future[object]:
         """What the broker answers. Fails with LineLost. Who cancels it does not keep the broker from doing what was asked."""
         answer = self._events.create_future()
-        if self._transport is None:
+        # uvloop's transports raise when they are written to after their loss, of which this may hear some turns later.
+        if self._transport is None or self._transport.is_closing():
             answer.set_exception(LineLost("the line is closed"))
             return answer
         self._number += 1
@@ -125,7 +129,7 @@ class Line(asyncio.Protocol):
         self._alarm = None
         if not self._asked:
             return
-        if self._events.time() >= self._asked[0].until:
+        if self._events.time() > self._asked[0].until - _EARLY_S:
             self._lose("the broker did not answer in time")
         else:
             self._alarm = self._events.call_at(self._asked[0].until, self._look_at_the_time)
