@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from mutants.table import MUTANTS, Mutant
+from mutants.mutant import Mutant
+from mutants.table import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("libs", "services", "clients", "schemas", "erlang", "tests", "examples", "benchmarks", "pyproject.toml")

@@ -1,6 +1,7 @@
-"""Mechanism -> how it is switched off -> the tests that die. `before` stands once in `file`."""
+"""Mechanism -> how it is switched off -> the tests that die."""
 
-from dataclasses import dataclass
+from mutants.mutant import Mutant
+from mutants.readers import READERS
 
 _EXECUTOR = "services/executor/aion_executor/"
 _CATALOG = "services/catalog/aion_catalog/"
@@ -8,19 +9,8 @@ _INGRESS = "services/gateway/aion_gateway/ingress/"
 _KAFKA = "libs/aion_common/aion_common/kafka/"
 _HOST = "erlang/apps/aion_host/src/"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    """`tests`: below `tests/`; at least one must fail."""
-
-    name: str
-    file: str
-    before: str
-    after: str
-    tests: tuple[str, ...]
-
-
 MUTANTS = (
+    *READERS,
     Mutant(
         name="fencing: a new owner appends with the epoch that it claimed",
         file=_EXECUTOR + "shell/ownership.py",
@@ -137,20 +127,6 @@ MUTANTS = (
         before="                self._identity = None\n                self._start(self._renew())\n",
         after="                pass\n",
         tests=("kafka/test_courier.py::test_what_is_sent_after_a_batch_of_unknown_outcome_is_taken",),
-    ),
-    Mutant(
-        name="reader: polls keep a distance where much comes",
-        file=_KAFKA + "reader.py",
-        before="            await asyncio.sleep(early_s)\n",
-        after="            pass\n",
-        tests=("kafka/test_reader_distance.py",),
-    ),
-    Mutant(
-        name="reader: the distance of polls has a most",
-        file=_KAFKA + "reader.py",
-        before="min(records_max - room, DISTANCE_MS_MAX) / 1000",
-        after="(records_max - room) / 1000",
-        tests=("kafka/test_reader_distance.py",),
     ),
     Mutant(
         name="group commit: a batch waits for the turns of other partitions",

@@ -197,14 +197,16 @@ BATCHES_PER_REQUEST_MAX = 64
 KAFKA_CLOSE_MS = 2_000
 """Closing a client never waits longer, also when the brokers are gone."""
 
-FETCH_WAIT_MS = 100
-"""A long-poll blocks its connection: an assignment, a seek or a resume waits this long at most."""
+FETCH_WAIT_MS = 500
+"""A long-poll that finds nothing. Below KAFKA_SILENCE_MS, for its leader is not silent."""
+
+FETCH_GIVE_UP_MS = 100
+"""A poll in which a partition is missing blocks its connection so long, then both are given up: no assignment, seek or resume
+waits longer, and a burst of them costs ten connections a second."""
 
 FETCH_BYTES_MAX = 8 * MIB
-"""Records a reader holds of one fetch, all partitions together."""
-
 PARTITION_FETCH_BYTES_MAX = 2 * MIB
-"""As above, of one partition; two whole batches."""
+"""Records a reader holds of one fetch, of all partitions together, and of one: two whole batches."""
 
 GROUP_REBALANCE_MS = 10_000
 """A group waits so long for a member whose session lives but which does not join again."""

@@ -2,6 +2,8 @@
 
 One long-poll per leading broker is in flight, also while the caller works on what it got; what comes back waits, still
 encoded, until it is read. Every poll knows the assignment it was made for, so nothing stale comes out after a new one.
+An empty poll waits long, because each costs broker and reader the same whether anything comes or not. One in which something
+is missing that is wanted by now would hold up its connection, and is given up with it (docs/adr/0019).
 Where much comes, polls keep a distance, so that the next one finds more: fewer and larger batches cost everybody less.
 """
 
@@ -9,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import NamedTuple
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
@@ -46,6 +49,13 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
         )
 
 
+class _Asked(NamedTuple):
+    """A poll that its broker has not answered: the next offset of each partition in it, and when it began."""
+
+    offsets: Mapping[int, int]
+    at: float
+
+
 class KafkaReader:
     """See `Reader`. It owns the client."""
 
@@ -61,6 +71,7 @@ class KafkaReader:
         self._bug: BaseException | None = None
         self._assignment = 0
         self._polls: dict[int, asyncio.Task[None]] = {}
+        self._asked: dict[int, _Asked] = {}
         self._polled_at = 0.0
         self._not_before = 0.0
         self._changed = asyncio.Event()
@@ -168,8 +179,16 @@ class KafkaReader:
             self._contents[partition] = content, aborted
 
     def _poll(self) -> None:
-        """Ask each idle broker for the partitions it leads, unless records of one still wait here: a long-poll without
-        that one would make it wait, once it is read."""
+        """Have every broker asked for what is wanted of it."""
+        for leader, offsets in self._wanted().items():
+            if leader in self._polls:
+                self._give_up_if_missing(leader, offsets)
+            elif not self._is_closed:
+                self._start(leader)
+
+    def _wanted(self) -> dict[int, dict[int, int]]:
+        """The partitions that each broker leads, unless records of one still wait here: a long-poll without that one would
+        make it wait, once it is read."""
         by_leader: dict[int, dict[int, int]] = {}
         with_records: set[int] = set()
         for partition, offset in self._next.items():
@@ -180,12 +199,23 @@ class KafkaReader:
                 with_records.add(leader)
             else:
                 by_leader.setdefault(leader, {})[partition] = offset
-        for leader, offsets in by_leader.items():
-            if leader not in with_records and leader not in self._polls and not self._is_closed:
-                self._start(leader, offsets)
+        return {leader: offsets for leader, offsets in by_leader.items() if leader not in with_records}
 
-    def _start(self, leader: int, offsets: Mapping[int, int]) -> None:
-        work = self._refresh() if leader == NOBODY else self._fetch(leader, offsets, self._assignment)
+    def _give_up_if_missing(self, leader: int, offsets: Mapping[int, int]) -> None:
+        """Not before limits.FETCH_GIVE_UP_MS: until then it may be about to be answered with records of others."""
+        asked = self._asked.get(leader)
+        if asked is None or offsets.items() <= asked.offsets.items():
+            return
+        events = asyncio.get_running_loop()
+        due = asked.at + limits.FETCH_GIVE_UP_MS / 1000
+        if events.time() < due:
+            events.call_at(due, self._changed.set)
+            return
+        self._polls[leader].cancel()
+        self._client.hang_up(leader)
+
+    def _start(self, leader: int) -> None:
+        work = self._refresh() if leader == NOBODY else self._fetch(leader)
         task = asyncio.get_running_loop().create_task(work)
         self._polls[leader] = task
         task.add_done_callback(lambda done: self._finished(leader, done))
@@ -203,27 +233,23 @@ class KafkaReader:
         with suppress(Retry):
             await self._client.refresh()
 
-    async def _fetch(self, leader: int, offsets: Mapping[int, int], assignment: int) -> None:
-        """The assignment is that of the offsets: a new one may come before this runs for the first time."""
+    async def _fetch(self, leader: int) -> None:
         events = asyncio.get_running_loop()
         if (early_s := self._not_before - events.time()) > 0:
             await asyncio.sleep(early_s)
+        assignment, offsets = self._assignment, self._wanted().get(leader)
+        if offsets is None:
+            return
         self._polled_at = events.time()
-        request = FetchRequest(
-            self._topic,
-            offsets,
-            wait_ms=limits.FETCH_WAIT_MS,
-            bytes_max=limits.FETCH_BYTES_MAX,
-            partition_bytes_max=limits.PARTITION_FETCH_BYTES_MAX,
-        )
-        places = [TopicPartition(self._topic, partition) for partition in offsets]
         answers: Sequence[FetchedPartition] = ()
         is_refresh_due = False
+        self._asked[leader] = _Asked(offsets, self._polled_at)
         try:
-            code, answers = await ask_leader(self._client, leader, places, request)
-            check(code, f"read of {self._topic}")
+            answers = await self._answered(leader, offsets)
         except (Retry, Unavailable):
             is_refresh_due = True
+        finally:
+            del self._asked[leader]
         for answer in answers:
             try:
                 if answer.code == OFFSET_OUT_OF_RANGE:
@@ -237,6 +263,21 @@ class KafkaReader:
             await asyncio.sleep(_RETRY_PAUSE_S)
             with suppress(Retry):
                 await self._client.refresh()
+
+    async def _answered(self, leader: int, offsets: Mapping[int, int]) -> Sequence[FetchedPartition]:
+        """Raises Retry and Unavailable."""
+        request = FetchRequest(
+            self._topic,
+            offsets,
+            wait_ms=limits.FETCH_WAIT_MS,
+            bytes_max=limits.FETCH_BYTES_MAX,
+            partition_bytes_max=limits.PARTITION_FETCH_BYTES_MAX,
+        )
+        places = [TopicPartition(self._topic, partition) for partition in offsets]
+        answers: Sequence[FetchedPartition]
+        code, answers = await ask_leader(self._client, leader, places, request)
+        check(code, f"read of {self._topic}")
+        return answers
 
     def _accept(self, answer: FetchedPartition, offset: int) -> None:
         """Raises Retry."""

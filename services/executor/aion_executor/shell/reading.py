@@ -24,7 +24,7 @@ from aion_executor.shell.partition_loop import FromLog
 log = structlog.get_logger(__name__)
 
 READ_WAIT_MS = 100
-"""A longer poll would hold up the connection when partitions are assigned."""
+"""A partition that was paused is resumed so long after it has room again, at most."""
 
 READ_RECORDS_MAX = 2_000
 
