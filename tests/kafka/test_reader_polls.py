@@ -31,10 +31,10 @@ class Counting(Brokers):
         self.polls += isinstance(request, FetchRequest)
         return await super().send(node, request, group)
 
-    def hang_up(self, node: int, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> None:
+    def hang_up(self, node: int) -> None:
         """See `Brokers`."""
         self.given_up += 1
-        super().hang_up(node, group)
+        super().hang_up(node)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from mutants.mutant import Mutant
 
 _READER = "libs/aion_common/aion_common/kafka/reader.py"
+_LINE = "libs/aion_common/aion_common/kafka/line.py"
 
 READERS = (
     Mutant(
@@ -60,5 +61,19 @@ READERS = (
         before="else self._fetch(leader)\n",
         after="else self._fetch(leader)\n        asked = self._wanted()\n        self._wanted = lambda: asked\n",
         tests=("kafka/test_reader_polls.py::test_a_poll_asks_for_what_is_wanted_when_it_leaves",),
+    ),
+    Mutant(
+        name="line: an answer that nobody waits for any more keeps its place",
+        file=_LINE,
+        before="        self._asked.popleft()\n",
+        after="        if not asked.answer.cancelled():\n            self._asked.popleft()\n",
+        tests=("kafka/test_line.py::test_an_answer_nobody_waits_for_any_more_keeps_its_place",),
+    ),
+    Mutant(
+        name="line: an answer is that of the request it names",
+        file=_LINE,
+        before="if asked is None or number_of(content) != asked.number:",
+        after="if asked is None:",
+        tests=("kafka/test_line.py::test_a_line_that_says_nonsense_or_ends_is_lost_and_everybody_hears_of_it",),
     ),
 )

@@ -236,10 +236,8 @@ BODY_IDLE_MS = 30_000
 """A request's body of which nothing comes for so long is given up."""
 
 OWNER_HTTP_MS = 5_000
-"""An owner that has not answered by then, beyond the wait it was asked for, is asked again."""
-
 OWNER_READY_MS = 2_000
-"""As above, for the question whether it is ready."""
+"""An owner that has not answered by then, beyond the wait it was asked for, or whether it is ready, is asked again."""
 
 OWNER_RETRY_MIN_MS = 20
 OWNER_RETRY_MAX_MS = 500
@@ -273,11 +271,9 @@ BATCHES_UNSENT_MAX = 64
 """Acknowledged batches whose replies are not: above this the partition decides nothing new."""
 
 CLIENT_RETRY_MS = 30_000
-"""A client repeats a call that failed for so long, if nobody says otherwise: it outlives the drain, the end and the next start
-of a gateway (DRAIN_MS, HTTP_STOP_MS, LAST_ANSWERS_MS, and room)."""
-
 CLIENT_WAIT_RETRY_MS = 600_000
-"""As above for a client that waits for a run to close."""
+"""A client repeats a call that failed for so long, if nobody says otherwise: it outlives the drain, the end and the next start
+of a gateway (DRAIN_MS, HTTP_STOP_MS, LAST_ANSWERS_MS, and room). The other is of one that waits for a run to close."""
 
 CLIENT_PAUSE_MIN_MS = 100
 CLIENT_PAUSE_MAX_MS = 5_000

@@ -120,11 +120,11 @@ class Brokers:
         except (KafkaError, OSError) as cause:
             raise Retry(repr(cause)) from cause
 
-    def hang_up(self, node: int, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> None:
-        """End the connection to this broker, with what waits on it for an answer; the next request makes another one."""
-        connection = self._connections.pop((node, group), None)
-        if connection is not None:
-            connection.close(reason=CloseReason.SHUTDOWN)
+    def hang_up(self, node: int) -> None:
+        """End the line to this broker, with what waits on it for an answer; the next request makes another one."""
+        line = self._lines.pop(node, None)
+        if line is not None:
+            line.close()
 
     async def close(self) -> None:
         """End everything. Without limit where a peer does not read: set one."""
