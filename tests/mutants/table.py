@@ -409,8 +409,8 @@ MUTANTS = (
     Mutant(
         name="heartbeats: what nobody waits for is passed over",
         file=_EXECUTOR + "restore.py",
-        before=" or _flaw_of_beats(changes, record)",
-        after="",
+        before=" if not all(is_present(_run_of(changes, beat.run_id), beat) for beat in beats):",
+        after=" if beats is None:",
         tests=("executor/test_ownership.py::test_records_that_no_owner_can_have_written_there_are_passed_over",),
     ),
     Mutant(

@@ -120,26 +120,23 @@ class Changes:
             added.extend(new)
         return removed, added
 
-    def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
-        """Apply an event of a run, whose record has these bytes; returns the run after it."""
+    def fold_run_event(self, before: Run | None, record: HistoryRecord, value: bytes) -> Run:
+        """Apply an event to the run as it is here, whose record has these bytes; returns the run after it."""
         run_id = record.run_id
-        before = self._touched(run_id)
         after = self._runs[run_id] = apply_to_run(before, record, len(value))
-        self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
-        if before is None:
-            self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
+        if (records := self._records.get(run_id)) is None:
+            self._records[run_id] = [record]
+            self._runs_before.setdefault(run_id, before)
+            if before is None:
+                self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
+        else:
+            records.append(record)
         for answered in answers_of(record):
             self.fold_answer(answered, record.recorded_at)
         if before is not None and (before.activities or after.activities):
             self._owe_workers(before, record, after)
         return after
-
-    def _touched(self, run_id: RunId) -> Run | None:
-        run = self._runs.get(run_id)
-        if run is None:
-            run = self._runs_before[run_id] = self.below.run(run_id)
-        return run
 
     def _owe_workers(self, before: Run, record: HistoryRecord, after: Run) -> None:
         for message in to_workers(before, record, after, self.number, self._input_of):
@@ -158,8 +155,9 @@ class Changes:
         return scheduled.event.input
 
     def _fold_heartbeat(self, beat: Heartbeat, recorded_at: int) -> None:
-        run = self._touched(beat.run_id)
+        run = self.run(beat.run_id)
         assert run is not None, "a heartbeat was recorded of a run that waits for it"
+        self._runs_before.setdefault(beat.run_id, run)
         self._runs[beat.run_id] = beaten(run, beat, recorded_at)
 
     def fold_partition_event(self, event: PartitionEvent, recorded_at: int) -> None:
@@ -197,6 +195,10 @@ class Changes:
             key = answered.command_id.encode()
             self.sends.append(OwedSend(topic=REPLIES, partition=answered.reply_partition, key=key, value=value))
         return len(value)
+
+    def changed_run(self, run_id: RunId) -> Run | None:
+        """The run, if these records changed it."""
+        return self._runs.get(run_id)
 
     @property
     def changed_runs(self) -> Iterable[Run]:

@@ -320,7 +320,7 @@ def _append_run_events(
             event=event,
         )
         sealed = seal(record, CHAIN_START if run is None else run.chain)
-        run = batch.changes.fold_run_event(sealed.record, sealed.value)
+        run = batch.changes.fold_run_event(run, sealed.record, sealed.value)
         _append(batch, key, sealed.value)
     effect = effect_of(run) if run is not None and events else None
     return () if effect is None else (effect,)
