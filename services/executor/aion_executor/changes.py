@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
+from msgspec import Struct
+
 from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, ingress_place_of, workflow_key
 from aion_common.kafka.deadletters import Unusable, dead_letter
 from aion_common.kafka.topics import Topics, tasks_noun
@@ -41,6 +43,19 @@ REPLIES = "replies"
 CONTROL = "control"
 """How sends name the topics, whatever their prefix."""
 
+EVERYTHING = slice(None)
+
+
+class Told(Struct, frozen=True, gc=False):
+    """An event of a run that has activities, or had: workers may have to know."""
+
+    before: Run
+    record: HistoryRecord
+    after: Run
+
+
+Owing = OwedSend | RecordedAnswer | Told
+
 
 class Lookup(Protocol):
     """Reading state: a store, or changes over one."""
@@ -66,11 +81,12 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """Folded records over `below`, of partition `number`. `sends` are what these records owe, in order."""
+    """Folded records over `below`, of partition `number`. `owing`: behind what these records owe, in order; encoded by `sends`
+    only, because a restore finds that nearly all of it has left."""
 
     below: Lookup
     number: int
-    sends: list[OwedSend] = field(default_factory=list)
+    owing: list[Owing] = field(default_factory=list)
     _runs: dict[RunId, Run] = field(default_factory=dict)
     _runs_before: dict[RunId, Run | None] = field(default_factory=dict)
     _newest: dict[bytes, RunId] = field(default_factory=dict)
@@ -133,21 +149,30 @@ class Changes:
         else:
             records.append(record)
         for answered in answers_of(record):
-            self.fold_answer(answered, record.recorded_at)
+            if _is_known_by_its_run(answered.answer):
+                self.owing.append(answered)
+            else:
+                self.fold_answer(answered, record.recorded_at)
         if before is not None and (before.activities or after.activities):
-            self._owe_workers(before, record, after)
+            self.owing.append(Told(before, record, after))
         return after
 
-    def _owe_workers(self, before: Run, record: HistoryRecord, after: Run) -> None:
-        for message in to_workers(before, record, after, self.number, self._input_of):
-            match message:
-                case Task(activity=activity):
-                    topic, key = tasks_noun(after.activities[activity].queue), task_key(after)
-                case CancelTasks(run_id=run_id):
-                    topic, key = CONTROL, run_id.encode()
+    def sends(self, which: slice = EVERYTHING) -> tuple[OwedSend, ...]:
+        """What is owed, in order, ready to leave. `which`: of `owing`."""
+        sends: list[OwedSend] = []
+        for owing in self.owing[which]:
+            match owing:
+                case Told():
+                    messages = to_workers(owing.before, owing.record, owing.after, self.number, self._input_of)
+                    sends.extend([_to_workers(message, owing.after) for message in messages])
+                case RecordedAnswer():
+                    if owing.reply_partition is not None:
+                        sends.append(_reply(owing, encode(Reply(command_id=owing.command_id, answer=owing.answer))))
+                case OwedSend():
+                    sends.append(owing)
                 case _:
-                    assert_never(message)
-            self.sends.append(OwedSend(topic=topic, partition=None, key=key, value=encode(message)))
+                    assert_never(owing)
+        return tuple(sends)
 
     def _input_of(self, run_id: RunId, seq: int) -> Payload | None:
         (scheduled,) = self.records(run_id, seq, 1)
@@ -174,7 +199,7 @@ class Changes:
                 for beat in heartbeats:
                     self._fold_heartbeat(beat, recorded_at)
             case DeadLettered():
-                self.sends.append(_letter(event))
+                self.owing.append(_letter(event))
             case OwnerEpoch() | CatalogApplied():
                 pass
             case _:
@@ -192,8 +217,7 @@ class Changes:
             self._answers[answered.command_id] = value
             self._ages.append((recorded_at, answered.command_id))
         if answered.reply_partition is not None:
-            key = answered.command_id.encode()
-            self.sends.append(OwedSend(topic=REPLIES, partition=answered.reply_partition, key=key, value=value))
+            self.owing.append(_reply(answered, value))
         return len(value)
 
     def changed_run(self, run_id: RunId) -> Run | None:
@@ -206,7 +230,7 @@ class Changes:
         return self._runs.values()
 
     def writes(self, meta: Meta, outbox: dict[int, tuple[OwedSend, ...]]) -> Writes:
-        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `sends` by offset."""
+        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: sends by offset."""
         removed, added = self._reindexed()
         return Writes(
             meta=meta,
@@ -231,6 +255,21 @@ def _is_transient(command_id: CommandId, answer: Answer) -> bool:
     pins of a version are counted once for each attempt, which has a number of its own."""
     is_overloaded = isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED
     return isinstance(answer, PinsReported) or (is_overloaded and ingress_place_of(command_id) is None)
+
+
+def _to_workers(message: Task | CancelTasks, run: Run) -> OwedSend:
+    match message:
+        case Task(activity=activity):
+            topic, key = tasks_noun(run.activities[activity].queue), task_key(run)
+        case CancelTasks(run_id=run_id):
+            topic, key = CONTROL, run_id.encode()
+        case _:
+            assert_never(message)
+    return OwedSend(topic=topic, partition=None, key=key, value=encode(message))
+
+
+def _reply(answered: RecordedAnswer, value: bytes) -> OwedSend:
+    return OwedSend(topic=REPLIES, partition=answered.reply_partition, key=answered.command_id.encode(), value=value)
 
 
 def _letter(event: DeadLettered) -> OwedSend:

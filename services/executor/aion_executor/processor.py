@@ -81,7 +81,7 @@ NO_OFFSET = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBatch:
-    """What the log gets, in order, and what it changes; `changes.replies` are owed once it is there."""
+    """What the log gets, in order, and what it changes; `changes.sends()` are owed once it is there."""
 
     records: tuple[tuple[bytes, bytes], ...]
     partition: Partition

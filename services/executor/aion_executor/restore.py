@@ -33,7 +33,7 @@ from aion_executor.core.decide.catalog import apply_marker
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 from aion_executor.heartbeats import is_present
-from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
+from aion_executor.store.rows import Meta, Store, checksum_of
 
 log = structlog.get_logger(__name__)
 
@@ -61,18 +61,19 @@ class Restore:
         if not records:
             return
         changes = Changes(self.store, self.number)
-        outbox: dict[int, tuple[OwedSend, ...]] = {}
+        owing: dict[int, slice] = {}
         for read, record in [(read, self._readable(read, knows_all_schemas)) for read in records]:
             assert read.offset >= self.next_offset, "the history is read in order"
-            owed_before = len(changes.sends)
+            owed_before = len(changes.owing)
             if record is not None:
                 self._fold_one(read, record, changes)
             self.next_offset = read.offset + 1
-            if len(changes.sends) > owed_before:
-                outbox[read.offset] = tuple(changes.sends[owed_before:])
+            if len(changes.owing) > owed_before:
+                owing[read.offset] = slice(owed_before, len(changes.owing))
         last = records[-1]
         meta = Meta(offset=last.offset, checksum=checksum_of(last.value or b""), partition=self.partition)
-        self.store.write(changes.writes(meta, outbox))
+        still = {offset: changes.sends(which) for offset, which in owing.items() if offset > self.partition.sent_through}
+        self.store.write(changes.writes(meta, {offset: sends for offset, sends in still.items() if sends}))
 
     def _readable(self, read: LogRecord, knows_all_schemas: bool) -> HistoryRecord | None:
         try:

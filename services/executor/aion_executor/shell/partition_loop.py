@@ -231,7 +231,7 @@ class PartitionLoop:
         assert base_offset == self.next_offset, "the history has one writer"
         last_offset = base_offset + len(batch.records) - 1
         meta = Meta(offset=last_offset, checksum=checksum_of(batch.records[-1][1]), partition=batch.partition)
-        sends = tuple(batch.changes.sends)
+        sends = batch.changes.sends()
         self.store.write(batch.changes.writes(meta, {last_offset: sends} if sends else {}))
         self._deadlines.written(batch.changes.changed_runs)
         self.turns_written = self._turns_sealed
