@@ -148,14 +148,18 @@ class Changes:
                 self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
         else:
             records.append(record)
+        if record.cause is not None:
+            self._owe_answers(record)
+        if before is not None and (before.activities or after.activities):
+            self.owing.append(Told(before, record, after))
+        return after
+
+    def _owe_answers(self, record: HistoryRecord) -> None:
         for answered in answers_of(record):
             if _is_known_by_its_run(answered.answer):
                 self.owing.append(answered)
             else:
                 self.fold_answer(answered, record.recorded_at)
-        if before is not None and (before.activities or after.activities):
-            self.owing.append(Told(before, record, after))
-        return after
 
     def sends(self, which: slice = EVERYTHING) -> tuple[OwedSend, ...]:
         """What is owed, in order, ready to leave. `which`: of `owing`."""
