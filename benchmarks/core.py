@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared import PROFILE_LINES
+
 from aion_beam.frames import QueryAnswer
 from aion_common.ids import Namespace, Version, WorkflowId
 from aion_common.records.common import ActivityTimeouts, Backoff, RetryPolicy, json_payload
@@ -168,4 +170,4 @@ if __name__ == "__main__":
             profile.disable()
     print(json.dumps({"benchmark": "core", "us": rows}))
     if given.profile:
-        pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(45)
+        pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(PROFILE_LINES)

@@ -46,7 +46,7 @@ MUTANTS = (
         before="            appended = await self.appender.append_next(self._sealed)\n",
         after="            records, in_flight = self._sealed(), self.loop._in_flight\n"
         "            assert in_flight is not None\n"
-        "            self._owed.put_nowait(Owed(sends=tuple(in_flight.changes.sends), through=-1))\n"
+        "            self._owed.put_nowait(Owed(sends=in_flight.changes.sends(), through=-1))\n"
         "            await asyncio.sleep(0.05)\n"
         "            appended = await self.appender.append(records)\n",
         tests=("executor/test_ownership.py::test_append_of_unknown_outcome_loses_and_doubles_nothing",),
@@ -364,7 +364,7 @@ MUTANTS = (
     Mutant(
         name="tasks: who takes over sends what may not have left",
         file=_EXECUTOR + "restore.py",
-        before="if len(changes.sends) > owed_before:",
+        before="if len(changes.owing) > owed_before:",
         after="if False:",
         tests=("core/test_activities.py::test_a_task_that_had_not_left_is_sent_by_the_next_owner",),
     ),
@@ -399,8 +399,8 @@ MUTANTS = (
     Mutant(
         name="heartbeats: what nobody waits for is passed over",
         file=_EXECUTOR + "restore.py",
-        before=" or _flaw_of_beats(changes, record)",
-        after="",
+        before=" if not all(is_present(_run_of(changes, beat.run_id), beat) for beat in beats):",
+        after=" if beats is None:",
         tests=("executor/test_ownership.py::test_records_that_no_owner_can_have_written_there_are_passed_over",),
     ),
     Mutant(

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
+from msgspec import Struct
+
 from aion_common.ids import CommandId, Namespace, RunId, WorkflowId, ingress_place_of, workflow_key
 from aion_common.kafka.deadletters import Unusable, dead_letter
 from aion_common.kafka.topics import Topics, tasks_noun
@@ -41,6 +43,19 @@ REPLIES = "replies"
 CONTROL = "control"
 """How sends name the topics, whatever their prefix."""
 
+EVERYTHING = slice(None)
+
+
+class Told(Struct, frozen=True, gc=False):
+    """An event of a run that has activities, or had: workers may have to know."""
+
+    before: Run
+    record: HistoryRecord
+    after: Run
+
+
+Owing = OwedSend | RecordedAnswer | Told
+
 
 class Lookup(Protocol):
     """Reading state: a store, or changes over one."""
@@ -66,11 +81,12 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class Changes:
-    """Folded records over `below`, of partition `number`. `sends` are what these records owe, in order."""
+    """Folded records over `below`, of partition `number`. `owing`: behind what these records owe, in order; encoded by `sends`
+    only, because a restore finds that nearly all of it has left."""
 
     below: Lookup
     number: int
-    sends: list[OwedSend] = field(default_factory=list)
+    owing: list[Owing] = field(default_factory=list)
     _runs: dict[RunId, Run] = field(default_factory=dict)
     _runs_before: dict[RunId, Run | None] = field(default_factory=dict)
     _newest: dict[bytes, RunId] = field(default_factory=dict)
@@ -120,37 +136,47 @@ class Changes:
             added.extend(new)
         return removed, added
 
-    def fold_run_event(self, record: HistoryRecord, value: bytes) -> Run:
-        """Apply an event of a run, whose record has these bytes; returns the run after it."""
+    def fold_run_event(self, before: Run | None, record: HistoryRecord, value: bytes) -> Run:
+        """Apply an event to the run as it is here, whose record has these bytes; returns the run after it."""
         run_id = record.run_id
-        before = self._touched(run_id)
         after = self._runs[run_id] = apply_to_run(before, record, len(value))
-        self._records.setdefault(run_id, []).append(record)
         self._history.append((run_id, record.seq, value))
-        if before is None:
-            self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
-        for answered in answers_of(record):
-            self.fold_answer(answered, record.recorded_at)
+        if (records := self._records.get(run_id)) is None:
+            self._records[run_id] = [record]
+            self._runs_before.setdefault(run_id, before)
+            if before is None:
+                self._newest[workflow_key(record.namespace, record.workflow_id)] = run_id
+        else:
+            records.append(record)
+        if record.cause is not None:
+            self._owe_answers(record)
         if before is not None and (before.activities or after.activities):
-            self._owe_workers(before, record, after)
+            self.owing.append(Told(before, record, after))
         return after
 
-    def _touched(self, run_id: RunId) -> Run | None:
-        run = self._runs.get(run_id)
-        if run is None:
-            run = self._runs_before[run_id] = self.below.run(run_id)
-        return run
+    def _owe_answers(self, record: HistoryRecord) -> None:
+        for answered in answers_of(record):
+            if _is_known_by_its_run(answered.answer):
+                self.owing.append(answered)
+            else:
+                self.fold_answer(answered, record.recorded_at)
 
-    def _owe_workers(self, before: Run, record: HistoryRecord, after: Run) -> None:
-        for message in to_workers(before, record, after, self.number, self._input_of):
-            match message:
-                case Task(activity=activity):
-                    topic, key = tasks_noun(after.activities[activity].queue), task_key(after)
-                case CancelTasks(run_id=run_id):
-                    topic, key = CONTROL, run_id.encode()
+    def sends(self, which: slice = EVERYTHING) -> tuple[OwedSend, ...]:
+        """What is owed, in order, ready to leave. `which`: of `owing`."""
+        sends: list[OwedSend] = []
+        for owing in self.owing[which]:
+            match owing:
+                case Told():
+                    messages = to_workers(owing.before, owing.record, owing.after, self.number, self._input_of)
+                    sends.extend([_to_workers(message, owing.after) for message in messages])
+                case RecordedAnswer():
+                    if owing.reply_partition is not None:
+                        sends.append(_reply(owing, encode(Reply(command_id=owing.command_id, answer=owing.answer))))
+                case OwedSend():
+                    sends.append(owing)
                 case _:
-                    assert_never(message)
-            self.sends.append(OwedSend(topic=topic, partition=None, key=key, value=encode(message)))
+                    assert_never(owing)
+        return tuple(sends)
 
     def _input_of(self, run_id: RunId, seq: int) -> Payload | None:
         (scheduled,) = self.records(run_id, seq, 1)
@@ -158,8 +184,9 @@ class Changes:
         return scheduled.event.input
 
     def _fold_heartbeat(self, beat: Heartbeat, recorded_at: int) -> None:
-        run = self._touched(beat.run_id)
+        run = self.run(beat.run_id)
         assert run is not None, "a heartbeat was recorded of a run that waits for it"
+        self._runs_before.setdefault(beat.run_id, run)
         self._runs[beat.run_id] = beaten(run, beat, recorded_at)
 
     def fold_partition_event(self, event: PartitionEvent, recorded_at: int) -> None:
@@ -176,7 +203,7 @@ class Changes:
                 for beat in heartbeats:
                     self._fold_heartbeat(beat, recorded_at)
             case DeadLettered():
-                self.sends.append(_letter(event))
+                self.owing.append(_letter(event))
             case OwnerEpoch() | CatalogApplied():
                 pass
             case _:
@@ -194,9 +221,12 @@ class Changes:
             self._answers[answered.command_id] = value
             self._ages.append((recorded_at, answered.command_id))
         if answered.reply_partition is not None:
-            key = answered.command_id.encode()
-            self.sends.append(OwedSend(topic=REPLIES, partition=answered.reply_partition, key=key, value=value))
+            self.owing.append(_reply(answered, value))
         return len(value)
+
+    def changed_run(self, run_id: RunId) -> Run | None:
+        """The run, if these records changed it."""
+        return self._runs.get(run_id)
 
     @property
     def changed_runs(self) -> Iterable[Run]:
@@ -204,7 +234,7 @@ class Changes:
         return self._runs.values()
 
     def writes(self, meta: Meta, outbox: dict[int, tuple[OwedSend, ...]]) -> Writes:
-        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: `sends` by offset."""
+        """What goes into the store once the log has these records up to `meta.offset`. `outbox`: sends by offset."""
         removed, added = self._reindexed()
         return Writes(
             meta=meta,
@@ -229,6 +259,21 @@ def _is_transient(command_id: CommandId, answer: Answer) -> bool:
     pins of a version are counted once for each attempt, which has a number of its own."""
     is_overloaded = isinstance(answer, Rejection) and answer.code is RejectionCode.OVERLOADED
     return isinstance(answer, PinsReported) or (is_overloaded and ingress_place_of(command_id) is None)
+
+
+def _to_workers(message: Task | CancelTasks, run: Run) -> OwedSend:
+    match message:
+        case Task(activity=activity):
+            topic, key = tasks_noun(run.activities[activity].queue), task_key(run)
+        case CancelTasks(run_id=run_id):
+            topic, key = CONTROL, run_id.encode()
+        case _:
+            assert_never(message)
+    return OwedSend(topic=topic, partition=None, key=key, value=encode(message))
+
+
+def _reply(answered: RecordedAnswer, value: bytes) -> OwedSend:
+    return OwedSend(topic=REPLIES, partition=answered.reply_partition, key=answered.command_id.encode(), value=value)
 
 
 def _letter(event: DeadLettered) -> OwedSend:

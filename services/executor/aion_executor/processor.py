@@ -81,7 +81,7 @@ NO_OFFSET = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBatch:
-    """What the log gets, in order, and what it changes; `changes.replies` are owed once it is there."""
+    """What the log gets, in order, and what it changes; `changes.sends()` are owed once it is there."""
 
     records: tuple[tuple[bytes, bytes], ...]
     partition: Partition
@@ -227,7 +227,7 @@ def _step_command(batch: OpenBatch, given: CommandInput) -> Sequence[Effect]:
             )
             return [
                 *(_append_run_events(batch, run, _target_of(run, None), replaced) if run and replaced else ()),
-                *_append_command_events(batch, run, command, cause, events),
+                *_append_command_events(batch, run, command, new_run_id, cause, events),
             ]
         case Rejection() as rejection:
             _answer(batch, command.command_id, command.reply_partition, rejection)
@@ -257,12 +257,16 @@ def _tell_refused(batch: OpenBatch, command: Command, rejection: Rejection) -> N
 
 
 def _append_command_events(
-    batch: OpenBatch, run: Run | None, command: Command, cause: Cause, events: Sequence[RunEvent | CatalogApplied]
+    batch: OpenBatch,
+    run: Run | None,
+    command: Command,
+    new_run_id: RunId,
+    cause: Cause,
+    events: Sequence[RunEvent | CatalogApplied],
 ) -> Sequence[Effect]:
     if run is not None and not isinstance(command.body, StartRun):
         return _append_run_events(batch, run, _target_of(run, cause), events)
-    run_id = run_id_of(command.namespace, command.workflow_id, command.command_id)
-    target = _Target(namespace=command.namespace, workflow_id=command.workflow_id, run_id=run_id, cause=cause)
+    target = _Target(namespace=command.namespace, workflow_id=command.workflow_id, run_id=new_run_id, cause=cause)
     return _append_run_events(batch, None, target, events)
 
 
@@ -320,7 +324,7 @@ def _append_run_events(
             event=event,
         )
         sealed = seal(record, CHAIN_START if run is None else run.chain)
-        run = batch.changes.fold_run_event(sealed.record, sealed.value)
+        run = batch.changes.fold_run_event(run, sealed.record, sealed.value)
         _append(batch, key, sealed.value)
     effect = effect_of(run) if run is not None and events else None
     return () if effect is None else (effect,)

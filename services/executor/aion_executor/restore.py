@@ -7,6 +7,7 @@ between chunks.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import msgspec
 import structlog
@@ -32,11 +33,13 @@ from aion_executor.core.decide.catalog import apply_marker
 from aion_executor.core.partition import Partition
 from aion_executor.core.run import Run
 from aion_executor.heartbeats import is_present
-from aion_executor.store.rows import Meta, OwedSend, Store, checksum_of
+from aion_executor.store.rows import Meta, Store, checksum_of
 
 log = structlog.get_logger(__name__)
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_OF_PARTITIONS = frozenset(get_args(PartitionEvent))
+MISPLACED = "a run's event without its run, or a partition's with one"
 
 
 @dataclass(slots=True)
@@ -58,18 +61,19 @@ class Restore:
         if not records:
             return
         changes = Changes(self.store, self.number)
-        outbox: dict[int, tuple[OwedSend, ...]] = {}
+        owing: dict[int, slice] = {}
         for read, record in [(read, self._readable(read, knows_all_schemas)) for read in records]:
             assert read.offset >= self.next_offset, "the history is read in order"
-            owed_before = len(changes.sends)
+            owed_before = len(changes.owing)
             if record is not None:
                 self._fold_one(read, record, changes)
             self.next_offset = read.offset + 1
-            if len(changes.sends) > owed_before:
-                outbox[read.offset] = tuple(changes.sends[owed_before:])
+            if len(changes.owing) > owed_before:
+                owing[read.offset] = slice(owed_before, len(changes.owing))
         last = records[-1]
         meta = Meta(offset=last.offset, checksum=checksum_of(last.value or b""), partition=self.partition)
-        self.store.write(changes.writes(meta, outbox))
+        still = {offset: changes.sends(which) for offset, which in owing.items() if offset > self.partition.sent_through}
+        self.store.write(changes.writes(meta, {offset: sends for offset, sends in still.items() if sends}))
 
     def _readable(self, read: LogRecord, knows_all_schemas: bool) -> HistoryRecord | None:
         try:
@@ -95,34 +99,47 @@ class Restore:
             self.void += 1
             log.warning("history record passed over: void", offset=read.offset, owner_epoch=record.owner_epoch)
             return
-        flaw = flaw_of(self.partition, _run_of(changes, record.run_id), record) or _flaw_of_beats(changes, record)
-        if flaw is not None:
+        if record.run_id == NO_RUN:
+            self._fold_own(read, record, changes)
+            return
+        run = _run_of(changes, record.run_id)
+        if (flaw := _flaw_in_run(run, record)) is not None:
             self._pass_over(read, flaw)
             return
-        if record.run_id != NO_RUN:
-            changes.fold_run_event(record, read.value or b"")
-            return
-        self.partition = apply_to_partition(self.partition, record, read.offset)
-        assert isinstance(record.event, PartitionEvent), "an event of a run names it"
-        changes.fold_partition_event(record.event, record.recorded_at)
+        changes.fold_run_event(run, record, read.value or b"")
+
+    def _fold_own(self, read: LogRecord, record: HistoryRecord, changes: Changes) -> None:
+        event = record.event
+        if not isinstance(event, PartitionEvent):
+            self._pass_over(read, MISPLACED)
+        elif (flaw := _flaw_in_partition(self.partition, changes, event)) is not None:
+            self._pass_over(read, flaw)
+        else:
+            self.partition = apply_to_partition(self.partition, record, read.offset)
+            changes.fold_partition_event(event, record.recorded_at)
 
 
 def _run_of(changes: Changes, run_id: RunId) -> Run | None:
+    """Most are found where the chunk has changed them. The store has no key for what is no run id."""
+    if (run := changes.changed_run(run_id)) is not None:
+        return run
     return changes.run(run_id) if _RUN_ID.fullmatch(run_id) else None
 
 
-def _flaw_of_beats(changes: Changes, record: HistoryRecord) -> str | None:
-    beats = record.event.heartbeats if isinstance(record.event, HeartbeatsReceived) else ()
-    are_present = all(is_present(_run_of(changes, beat.run_id), beat) for beat in beats)
-    return None if are_present else "nobody waits for an attempt whose heartbeat it is"
-
-
-def flaw_of(partition: Partition, run: Run | None, record: HistoryRecord) -> str | None:
+def _flaw_in_run(run: Run | None, record: HistoryRecord) -> str | None:
     """Why no owner can have written the record behind what makes this state: it is a copy of an older one, or came from
     elsewhere. None: it follows. What is missing in a run is no such flaw: a history with a hole is never folded on."""
-    event = record.event
-    if isinstance(event, PartitionEvent) != (record.run_id == NO_RUN):
-        return "a run's event without its run, or a partition's with one"
+    if type(record.event) in _OF_PARTITIONS:
+        return MISPLACED
+    if run is not None:
+        return f"the run has {run.seq} events already" if record.seq <= run.seq else None
+    if isinstance(record.event, RunStarted) and record.seq == 1 and _RUN_ID.fullmatch(record.run_id):
+        return None
+    return "there is no such run"
+
+
+def _flaw_in_partition(partition: Partition, changes: Changes, event: PartitionEvent) -> str | None:
+    """As `_flaw_in_run`, of the partition's own events."""
     match event:
         case Progress(commands_next=commands_next) if commands_next < partition.commands_next:
             return f"commands are decided up to {partition.commands_next} already"
@@ -130,14 +147,8 @@ def flaw_of(partition: Partition, run: Run | None, record: HistoryRecord) -> str
             return "the marker has been applied already"
         case StartParked(offset=offset) if offset in partition.parked:
             return f"the start at {offset} is parked already"
-        case event if isinstance(event, PartitionEvent):
-            return None
-        case RunStarted() if run is None and record.seq == 1 and _RUN_ID.fullmatch(record.run_id):
-            return None
-        case _ if run is None:
-            return "there is no such run"
-        case _ if record.seq <= run.seq:
-            return f"the run has {run.seq} events already"
+        case HeartbeatsReceived(heartbeats=beats) if not all(is_present(_run_of(changes, beat.run_id), beat) for beat in beats):
+            return "nobody waits for an attempt whose heartbeat it is"
     return None
 
 

@@ -7,7 +7,7 @@ the partition next derives it again from the run.
 from msgspec import Struct
 
 from aion_common.ids import Namespace, Version
-from aion_executor.core.run import Run, RunStatus, owes_turn
+from aion_executor.core.run import Run, is_running, owes_turn
 
 
 class Wake(Struct, frozen=True, kw_only=True, gc=False):
@@ -41,6 +41,6 @@ Effect = Wake | Evict | Warm | Unload
 
 def effect_of(run: Run) -> Effect | None:
     """The effect of a run's newest state."""
-    if run.status is not RunStatus.RUNNING:
+    if not is_running(run):
         return Evict(run=run)
     return Wake(run=run) if owes_turn(run) else None

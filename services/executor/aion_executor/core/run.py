@@ -78,6 +78,11 @@ def is_open(run: Run) -> bool:
     return run.closed_at is None
 
 
+def is_running(run: Run) -> bool:
+    """Whether it goes on by turns: it is neither blocked nor closed."""
+    return run.status is _RUNNING
+
+
 def owes_turn(run: Run) -> bool:
     """Whether the run must be woken: it runs, and has inputs it was not given in any recorded turn."""
     return run.status is _RUNNING and bool(run.unobserved)

@@ -5,7 +5,7 @@ Whoever drives it (the shell, a test, a simulation) does, over and over: hand in
 the next one is gathered. An append that was refused or whose outcome is unclear ends the loop: `abandon` it.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -72,7 +72,7 @@ class PartitionLoop:
     _commands: deque[FromLog] = field(default_factory=deque)
     _results: deque[FromLog] = field(default_factory=deque)
     _turns: deque[TurnInput] = field(default_factory=deque)
-    _undecided: Counter[RunId] = field(default_factory=Counter)
+    _undecided: dict[RunId, int] = field(default_factory=dict)
     """How many of the turns each run has among them."""
     _left_by_death: dict[RunId, None] = field(default_factory=dict)
     """In order; not woken before the turns that their VM had ended are decided."""
@@ -165,7 +165,7 @@ class PartitionLoop:
         if self._open is not None and is_empty(self._open):
             self._open = None
         for _ in range(inputs_max):
-            if not self._turns:
+            if self._left_by_death and not self._turns:
                 self._come_back()
             if not (self._turns or self._results or self._commands or self._is_released or self._is_due(now_ms)):
                 return False
@@ -231,7 +231,7 @@ class PartitionLoop:
         assert base_offset == self.next_offset, "the history has one writer"
         last_offset = base_offset + len(batch.records) - 1
         meta = Meta(offset=last_offset, checksum=checksum_of(batch.records[-1][1]), partition=batch.partition)
-        sends = tuple(batch.changes.sends)
+        sends = batch.changes.sends()
         self.store.write(batch.changes.writes(meta, {last_offset: sends} if sends else {}))
         self._deadlines.written(batch.changes.changed_runs)
         self.turns_written = self._turns_sealed
@@ -282,11 +282,11 @@ class PartitionLoop:
     def _propose(self, turn: TurnInput) -> None:
         self._turns_proposed += 1
         self._turns.append(turn)
-        self._undecided[turn.run_id] += 1
+        self._undecided[turn.run_id] = self._undecided.get(turn.run_id, 0) + 1
 
     def _settle(self, run_id: RunId) -> None:
         """A turn of the run was decided, or its replay has caught up: if it waits now it may leave its VM."""
-        if not self._undecided[run_id] and not self._run_may_wake_itself(run_id):
+        if run_id not in self._undecided and not self._run_may_wake_itself(run_id):
             self.residents.settle(run_id)
 
     def _run_may_wake_itself(self, run_id: RunId) -> bool:
@@ -294,8 +294,10 @@ class PartitionLoop:
         return run is not None and self._may_wake_itself(run)
 
     def _may_wake_itself(self, run: Run) -> bool:
+        if not waits_softly(run):
+            return False
         loaded = self.decided.versions.get(version_key(run.namespace, run.version))
-        return waits_softly(run) and loaded is not None and loaded.package.wakes_itself
+        return loaded is not None and loaded.package.wakes_itself
 
     def abandon(self) -> None:
         """The partition is not ours any more: end the processes of its runs, whose turns nobody will record."""
@@ -327,9 +329,8 @@ class PartitionLoop:
     def _next_input(self, batch: OpenBatch) -> Input | None:
         if self._turns:
             turn = self._turns.popleft()
-            self._undecided[turn.run_id] -= 1
-            if not self._undecided[turn.run_id]:
-                del self._undecided[turn.run_id]
+            if others := self._undecided.pop(turn.run_id) - 1:
+                self._undecided[turn.run_id] = others
             self._turns_decided += 1
             return turn
         if (released := next_released(batch.partition)) is not None:

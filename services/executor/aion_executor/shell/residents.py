@@ -4,6 +4,7 @@ Residency is a cache: it is derived from the partition's state at any time, and 
 only between its turns. Called by the partition loop alone; never awaits.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ class Residents:
         resident = self._by_run[run.run_id]
         if resident.in_turn or newest_input <= resident.observed:
             return None
-        first = next(seq for seq in run.unobserved if seq > resident.observed)
+        first = run.unobserved[bisect_right(run.unobserved, resident.observed)]
         since = state.records(run.run_id, first, run.seq - first + 1)
         fresh = [record for record in since if is_input(record.event)]
         self.vms.deliver(resident.activation, fresh)

@@ -23,7 +23,7 @@ from aion_executor.core.decide.activities import no_queue
 from aion_executor.core.decision import NOTHING, Decision
 from aion_executor.core.facts import Facts
 from aion_executor.core.inputs import Blocks, Cancels, Completes, End, Fails, TurnInput, Waits
-from aion_executor.core.run import Run, RunStatus
+from aion_executor.core.run import Run, is_running
 
 RECORD_BYTES = 115
 """Of an event beside what the request itself holds and the ids of the run, which stand in its record and in its key. As
@@ -33,7 +33,7 @@ RECORD_BYTES = 115
 def end_turn(run: Run | None, turn: TurnInput, facts: Facts) -> Decision:
     """What the turn asked for, and its end. When it ends the run, nobody is there any more to see what it asked for. A result
     over the payload limit fails the run: it would be the same on every replay."""
-    if run is None or run.status is not RunStatus.RUNNING:
+    if run is None or not is_running(run):
         return NOTHING
     match turn.outcome:
         case Waits(wait=wait, name=name):
