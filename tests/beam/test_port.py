@@ -20,13 +20,15 @@ import asyncio, sys
 from pathlib import Path
 from aion_beam.host_build import build_host
 from aion_beam.port import Vm, VmListener
+from aion_common.event_loop import loop_factory
 
 async def main():
     vm = await Vm.start(build_host(Path(sys.argv[1])), VmListener())
     print(vm.pid, flush=True)
     await vm.watch()
 
-asyncio.run(main())
+with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    runner.run(main())
 """
 
 
