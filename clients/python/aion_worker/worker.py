@@ -68,6 +68,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain; a second signal ends the process at once. Call it from the main thread.
+        It runs on uvloop where that is installed; `serve` runs on the caller's event loop.
 
         Raises AionError, of it Unavailable when Kafka does not answer at the start, NoSuchQueue and WrongCluster."""
         try:
