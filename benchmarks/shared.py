@@ -25,6 +25,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from acceptance.packages import RELOAD, reload_package
+from aion_common.event_loop import loop_factory
 from aion_common.ids import CommandId, Namespace, WorkflowId, WorkflowType, workflow_key
 from aion_common.kafka.api import KeyValue, Log, Reader
 from aion_common.kafka.client import connect
@@ -178,4 +179,5 @@ def tell(measured: Callable[[], Awaitable[Mapping[str, Any]]], name: str) -> Non
     async def run() -> Mapping[str, Any]:
         return await measured()
 
-    print(json.dumps({"benchmark": name, **asyncio.run(run())}))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        print(json.dumps({"benchmark": name, **runner.run(run())}))

@@ -3,15 +3,22 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from aion_beam.host_build import Host, build_host
 from aion_beam.pool import VmPool
 from aion_beam.port import VmLimits
 from aion_common.limits import MIB, QUERY_MS_MAX, VM_IDLE_MS, VM_MEMORY_BYTES_MAX
 from beam.bench import FIXTURES, Bench, Listener, Shelf, package_of
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What the tests run on: those of a VM as a process on both event loops, all others on asyncio's own."""
+    own = {"asyncio": asyncio.new_event_loop}
+    return own | {"uvloop": uvloop.new_event_loop} if item.path.name == "test_port.py" else own
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,15 @@ import asyncio, sys
 from pathlib import Path
 from aion_beam.host_build import build_host
 from aion_beam.port import Vm, VmListener
+from aion_common.event_loop import loop_factory
 
 async def main():
     vm = await Vm.start(build_host(Path(sys.argv[1])), VmListener())
     print(vm.pid, flush=True)
     await vm.watch()
 
-asyncio.run(main())
+with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    runner.run(main())
 """
 
 
@@ -75,6 +77,8 @@ async def test_a_vm_ends_with_the_process_that_started_it(host: Host, state: str
     starter.kill()
     await starter.wait()
     await eventually(lambda: not is_alive(pid))
+    # Under uvloop the VM has inherited a copy of the pipe's end.
+    assert await starter.stdout.read() == b""
 
 
 async def test_the_end_of_a_vm_is_learned_from_whoever_waits_for_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:

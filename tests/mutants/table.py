@@ -490,6 +490,20 @@ MUTANTS = (
         tests=("kafka/test_late_answers.py",),
     ),
     Mutant(
+        name="event loop: a request does not meet a connection that was just lost",
+        file=_KAFKA + "brokers.py",
+        before="if connection._writer is not None and connection._writer.is_closing():",
+        after="if False:",
+        tests=("kafka/test_lost_connections.py",),
+    ),
+    Mutant(
+        name="event loop: an alarm does not spin through the rest of a millisecond",
+        file=_EXECUTOR + "shell/alarm.py",
+        before="_EARLY_S = 0.0005",
+        after="_EARLY_S = 0.0",
+        tests=("executor/test_alarm.py",),
+    ),
+    Mutant(
         name="queues: an answer waits for a turn that is held",
         file=_EXECUTOR + "shell/partition.py",
         before="is_told = await self._turns.passed(activation)",

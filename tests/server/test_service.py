@@ -30,6 +30,8 @@ async def serve(settings, stop):
     elif what in ("unavailable", "bug"):
         async with asyncio.TaskGroup() as group:
             group.create_task(fails(Unavailable("no broker") if what == "unavailable" else KeyError("bug")))
+    elif what == "loop":
+        print(type(asyncio.get_running_loop()).__module__, flush=True)
     elif what == "policy":
         print(os.sched_getscheduler(0), flush=True)
     elif what == "deaf":
@@ -72,6 +74,12 @@ def test_signal_stops_the_service_with_code_0(number: signal.Signals) -> None:
         _, errors = process.communicate()
     assert process.returncode == 0
     assert [line["event"] for line in lines_of(errors)] == ["service started", "stopping", "service stopped"]
+
+
+def test_service_runs_on_uvloop() -> None:
+    with started("loop") as process:
+        output, _ = process.communicate()
+    assert (process.returncode, output.splitlines()) == (0, ["up", "uvloop"])
 
 
 def test_second_signal_ends_at_once() -> None:

@@ -52,9 +52,9 @@ class _Task(asyncio.Task[Any]):
 
 
 class Handle:
-    """A callback that is to run; of a timer, at `when`, in seconds."""
+    """A callback that is to run."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled", "process", "time")
+    __slots__ = ("args", "callback", "context", "is_cancelled", "process")
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
         self.callback = callback
@@ -62,7 +62,6 @@ class Handle:
         self.context = context
         self.process: Process = context[PROCESS]
         self.is_cancelled = False
-        self.time = 0.0
 
     def cancel(self) -> None:
         """Never run it."""
@@ -71,10 +70,6 @@ class Handle:
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
         return self.is_cancelled
-
-    def when(self) -> float:
-        """Of a timer."""
-        return self.time
 
 
 class Process:
@@ -205,7 +200,6 @@ class VirtualLoop:
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Handle:
         """Run it at that time."""
         handle = Handle(callback, args, context or copy_context())
-        handle.time = when
         heapq.heappush(self._timers, (when, self.numbers.next(), handle))
         return handle
 

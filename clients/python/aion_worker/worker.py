@@ -12,6 +12,7 @@ from typing import Any
 from aion_common import limits
 from aion_common.clock import SystemClock
 from aion_common.errors import AionError
+from aion_common.event_loop import loop_factory
 from aion_common.kafka.api import Log
 from aion_common.kafka.assignor import STICKY, STOCK
 from aion_common.kafka.client import connect
@@ -67,10 +68,12 @@ class Worker:
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then drain; a second signal ends the process at once. Call it from the main thread.
+        It runs on uvloop where that is installed; `serve` runs on the caller's event loop.
 
         Raises AionError, of it Unavailable when Kafka does not answer at the start, NoSuchQueue and WrongCluster."""
         try:
-            asyncio.run(self._until_signalled())
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(self._until_signalled())
         except BaseExceptionGroup as group:
             leaves = list(_leaves(group))
             if all(isinstance(leaf, AionError) for leaf in leaves):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import structlog
 
@@ -89,7 +90,7 @@ class Vm:
             theirs.close()
         vm = cls(process, connection, vm_limits)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: connection, sock=ours)
+            await asyncio.get_running_loop().create_unix_connection(lambda: connection, sock=ours)
             async with asyncio.timeout(vm_limits.ready_ms / 1000):
                 ready = await connection.ready
         except (TimeoutError, VmDied) as error:
@@ -207,8 +208,8 @@ class _Connection(asyncio.Protocol):
         self._bytes_waiting = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Those of uvloop are of no common class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self.gone.done():

@@ -61,7 +61,9 @@ class _JoinedWrites:
     def _flush(self) -> None:
         if self._waiting:
             content, self._waiting = b"".join(self._waiting), []
-            self._transport.write(content)
+            # The other side may have gone meanwhile. uvloop's transports raise when they are written to then.
+            if not self._transport.is_closing():
+                self._transport.write(content)
 
 
 class Protocol(HttpToolsProtocol):

@@ -19,6 +19,7 @@ import structlog
 
 from aion_common import limits
 from aion_common.errors import AionError
+from aion_common.event_loop import loop_factory
 from aion_common.logs import configure_logs
 from aion_common.settings import PARENT_PID, Settings
 
@@ -48,7 +49,8 @@ def run(serve: Serve, settings: Settings, *, service: str, tell: Callable[[AionE
     collect_rarely()
     run_in_batches()
     try:
-        asyncio.run(_until_stopped(serve, settings))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_until_stopped(serve, settings))
     except AionError as error:
         tell(error)
         return 1

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
@@ -113,7 +113,7 @@ class Brokers:
                 raise Retry(f"broker {node}: {cause}") from cause
         connection = await self._connection(node, group)
         try:
-            return await connection.send(request)
+            return await _sent(connection, request)
         except TimeoutError as cause:
             connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
             raise Retry(f"broker {node} did not answer in time") from cause
@@ -186,7 +186,7 @@ class Brokers:
             async with asyncio.timeout(limits.KAFKA_REQUEST_MS / 1000):
                 connection = await self._connect(*address)
                 try:
-                    answer = await connection.send(request)
+                    answer = await _sent(connection, request)
                 finally:
                     await _closed(connection)
         except (KafkaError, OSError, TimeoutError):
@@ -252,6 +252,15 @@ def picture_of(answer: Any) -> Picture:
         leaders={place: each["leader"] for place, each in partitions.items()},
         replicas={place: tuple(each["replicas"]) for place, each in partitions.items()},
     )
+
+
+async def _sent(connection: AIOKafkaConnection, request: object) -> Any:
+    """The response. aiokafka is told that a connection is lost some turns of the event loop after the transport was closed.
+    asyncio's transport drops what is written then, uvloop's raises RuntimeError."""
+    if connection._writer is not None and connection._writer.is_closing():
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError("the connection was lost")
+    return await connection.send(request)
 
 
 async def _closed(connection: AIOKafkaConnection) -> None:

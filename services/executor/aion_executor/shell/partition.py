@@ -29,6 +29,7 @@ from aion_common.metrics import APPENDS, BATCH_RECORDS
 from aion_executor.core.run import Run, is_open
 from aion_executor.processor import SealedBatch
 from aion_executor.restore import Restore
+from aion_executor.shell.alarm import Alarm
 from aion_executor.shell.group_commit import GroupCommit
 from aion_executor.shell.partition_loop import FromLog, Owed, PartitionLoop
 from aion_executor.shell.queue_check import QueueCheck
@@ -73,8 +74,7 @@ class OwnedPartition:
     queues: Queues
     commits: GroupCommit
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _alarm: asyncio.TimerHandle | None = None
-    _wake_at: float = 0.0
+    _alarm: Alarm = field(init=False)
     _due: asyncio.Event = field(default_factory=asyncio.Event)
     """A batch waits to be sealed and appended, or is on its way."""
     _owed: asyncio.Queue[Owed] = field(default_factory=asyncio.Queue)
@@ -85,6 +85,7 @@ class OwnedPartition:
     _has_ended: bool = False
 
     def __post_init__(self) -> None:
+        self._alarm = Alarm(self._wake.set)
         self._turns = QueueCheck(self, self.queues)
         self.vms = self.connect(self._turns)
         self.loop = PartitionLoop(
@@ -249,8 +250,7 @@ class OwnedPartition:
         finally:
             self._has_ended = True
             self.commits.opened(self.number, waits=False)
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self._alarm.cancel()
             self.loop.abandon()
             self._turns.give_up()
             closed = (waiter for waiters in self._closed_waiters.values() for waiter in waiters)
@@ -274,7 +274,7 @@ class OwnedPartition:
                 self._perhaps_append(now_ms)
             else:
                 self.commits.opened(self.number, waits=False)
-            self._wake_in(self._pause_s(now_ms))
+            self._alarm.set(self._pause_s(now_ms))
             await self._wake.wait()
             self._wake.clear()
 
@@ -286,24 +286,6 @@ class OwnedPartition:
                 return
             self._due.set()
         self.commits.opened(self.number, waits=not self._due.is_set() and self.loop.waits_for_turns)
-
-    def _wake_in(self, pause_s: float) -> None:
-        """If nothing happens before."""
-        events = asyncio.get_running_loop()
-        self._wake_at = events.time() + pause_s
-        if self._alarm is None or self._alarm.when() > self._wake_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = events.call_at(self._wake_at, self._ring)
-
-    def _ring(self) -> None:
-        """An alarm that is not needed any more is left alone: most are set anew long before their time."""
-        events = asyncio.get_running_loop()
-        if events.time() >= self._wake_at:
-            self._alarm = None
-            self._wake.set()
-        else:
-            self._alarm = events.call_at(self._wake_at, self._ring)
 
     def _pause_s(self, now_ms: int) -> float:
         """How long nothing needs to be done if nothing happens."""
