@@ -28,6 +28,8 @@ from aion_common.kafka.mending import mended
 from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
 _RETRY_PAUSE_S = 0.05
+_TICK_S = 0.001
+"""Timers of uvloop, which counts whole milliseconds, ring so much too early."""
 DISTANCE_MS_MAX = 16
 """From the beginning of one poll to that of the next, a millisecond for each record read, whichever broker has them: who
 waits for one record alone does not notice."""
@@ -209,7 +211,7 @@ class KafkaReader:
         events = asyncio.get_running_loop()
         due = asked.at + limits.FETCH_GIVE_UP_MS / 1000
         if events.time() < due:
-            events.call_at(due, self._changed.set)
+            events.call_at(due + _TICK_S, self._changed.set)
             return
         self._polls[leader].cancel()
         self._client.hang_up(leader)
