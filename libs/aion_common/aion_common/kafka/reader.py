@@ -30,7 +30,7 @@ from aion_common.kafka.requests import FetchedPartition, FetchRequest
 _RETRY_PAUSE_S = 0.05
 _TICK_S = 0.001
 """Timers of uvloop, which counts whole milliseconds, ring so much too early."""
-DISTANCE_MS_MAX = 16
+DISTANCE_MS_MAX = 8
 """From the beginning of one poll to that of the next, a millisecond for each record read, whichever broker has them: who
 waits for one record alone does not notice."""
 
