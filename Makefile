@@ -8,7 +8,7 @@ PLAIN_WORKER := examples/plain_worker
 NODE_PACKAGES := $(PLAIN_WORKER)/node_modules/.installed
 ROOMS := $(wildcard libs/* services/* clients/python examples benchmarks) tests
 ROUNDS ?= 20
-BENCHMARKS := latency starts restore steps timers takeover
+BENCHMARKS := latency starts restore steps timers takeover idle
 ERLANG_SOURCES := $(wildcard erlang/apps/*/src/*.erl)
 ERLANG_PACKAGES := erlang-base erlang-dev erlang-eunit erlang-syntax-tools erlang-crypto
 
@@ -42,7 +42,7 @@ chaos: setup ## Kill and stop everything under load; ROUNDS=20 SEED=7 BROKERS=3,
 mutants: setup ## Switch mechanisms off and see that their tests die; ARGS="unload fencing" tries some
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
-bench: setup ## Measure: latency, starts, restore, steps, timers, take-over; JSON, a line each
+bench: setup ## Measure: latency, starts, restore, steps, timers, take-over, idle runs; JSON, a line each
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 sim: setup ## Live through simulated clusters full of faults: SEEDS=5000 of them, or one again with SEED=7

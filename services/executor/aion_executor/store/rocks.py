@@ -17,8 +17,10 @@ from aion_executor.store.api import RawBatch, Table
 
 log = structlog.get_logger(__name__)
 
-WRITE_BUFFER_BYTES = 16 * MIB
-"""Memtables of all tables of a store together: an executor holds many stores, and what is in them is in the topic as well."""
+WRITE_BUFFER_BYTES = 8 * MIB
+"""Memtables of all tables of a store together, and its write-ahead log. Who opens a store that was not closed reads the log
+back and writes it into tables, 50 ms or more, and who comes back after a death opens many: with twice as much partitions
+stood still for 1.7 s instead of 1.1."""
 
 FILTERED = (Table.RUNS, Table.NEWEST, Table.SEEN)
 """A start asks whether its run, its workflow id and its command were here before. Mostly they were not, and a filter says so
@@ -33,6 +35,7 @@ def _options() -> Options:
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     options.set_db_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_total_wal_size(WRITE_BUFFER_BYTES)
     options.set_keep_log_file_num(2)
     return options
 
