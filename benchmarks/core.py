@@ -28,6 +28,7 @@ from aion_common.wire import decode, encode
 from aion_executor.core.inputs import Completes, ResultInput, Waits
 from aion_executor.core.run import Run
 from aion_executor.shell.residents import Activation, TurnEnd
+from aion_executor.store.behind import WriteBehind
 from aion_executor.store.rocks import RocksTables
 from executor.given import V1, routed, start
 from executor.world import World
@@ -134,7 +135,7 @@ def go_on(world: World, vms: Calling) -> None:
 
 def measure(at_once: int, runs: int, folder: Path) -> float:
     """CPU microseconds per step, without those of the worker's part."""
-    world = World(tables=RocksTables(folder))
+    world = World(tables=WriteBehind(RocksTables(folder)))
     vms = Calling()
     world.loop.residents.vms = vms
     world.send(routed(V1, 1))

@@ -37,6 +37,7 @@ from aion_common.wire import seal
 from aion_common.wire.history import CHAIN_START
 from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.shell.ownership import Claimant, Stores, take_over
+from aion_executor.store.behind import WriteBehind
 from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rocks import delete_rocks, open_rocks
 from aion_server.broker import Broker
@@ -121,7 +122,7 @@ def claimant_of(log: Log, folder: Path, stores: Stores) -> Claimant:
 
 async def measure(events: int, repeats: int) -> Mapping[str, object]:
     """Every repeat has a fresh store."""
-    rocks = Stores(open=open_rocks, delete=delete_rocks)
+    rocks = Stores(open=lambda folder: WriteBehind(open_rocks(folder)), delete=delete_rocks)
     memory = Stores(open=lambda _: MemoryTables(), delete=lambda _: None)
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -150,8 +150,7 @@ def test_tables_are_closed_also_when_what_waits_cannot_be_written() -> None:
     below = Full()
     tables = WriteBehind(below)
     tables.write(put((Table.RUNS, b"a", b"1")))
-    with pytest.raises(OSError, match="no space"):
-        tables.close()
+    tables.close()
     assert below.is_closed
 
 

@@ -1,7 +1,7 @@
 """Executors over a log that a test shares with them: everything real but the VMs, the store's disk and, if wanted, Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from aion_executor.shell.executor import Executor
 from aion_executor.shell.inputs import Inputs
 from aion_executor.shell.ownership import Claimant, Stores
 from aion_executor.store.api import Tables
+from aion_executor.store.behind import WriteBehind
 from aion_executor.store.memory import MemoryTables
 from executor.auto_vms import AutoVms
 from support import committed, eventually
@@ -26,16 +27,19 @@ from support import committed, eventually
 
 @dataclass(slots=True)
 class MemoryDisk:
-    """Stores that survive a restart of their executor, but not a `wipe`."""
+    """Stores that survive a restart of their executor. `waits`: rows are written behind."""
 
     folders: dict[Path, MemoryTables] = field(default_factory=dict)
+    make: Callable[[], MemoryTables] = MemoryTables
+    waits: bool = False
 
     def stores(self) -> Stores:
         """As `Claimant` wants them."""
         return Stores(open=self._open, delete=self._delete)
 
     def _open(self, folder: Path) -> Tables:
-        return self.folders.setdefault(folder, MemoryTables())
+        below = self.folders.setdefault(folder, self.make())
+        return WriteBehind(below) if self.waits else below
 
     def _delete(self, folder: Path) -> None:
         self.folders.pop(folder, None)

@@ -32,6 +32,8 @@ from aion_executor.partition_records import PARTITION_KEY, partition_value
 from aion_executor.restore import Restore
 from aion_executor.shell import ownership
 from aion_executor.shell.ownership import Claimant, ClockSkew, Stores, take_over
+from aion_executor.store.api import RawBatch
+from aion_executor.store.memory import MemoryTables
 from aion_executor.store.rocks import delete_rocks, open_rocks
 from executor.cluster import Cluster, MemoryDisk
 from executor.given import DEFAULT, V1, V2, W1, routed, signal, start
@@ -401,3 +403,34 @@ async def test_result_is_waited_for(cluster: Cluster) -> None:
         run = partition.loop.store.run(answer.run_id)
         assert run is not None
         assert run.status == "completed"
+
+
+class Full(MemoryTables):
+    """Of a disk that may be full."""
+
+    is_full = False
+
+    def write(self, batch: RawBatch) -> None:
+        """See `Tables`."""
+        if self.is_full:
+            raise OSError("no space left on device")
+        super().write(batch)
+
+
+async def test_who_was_fenced_leaves_also_when_its_rows_cannot_be_written(cluster: Cluster) -> None:
+    below = Full()
+    disk = MemoryDisk(make=lambda: below, waits=True)
+    with structlog.testing.capture_logs() as logs:
+        async with cluster.executor("m1", disk) as executor:
+            await cluster.owned(executor)
+            await cluster.send(routed(V1, 1), start("c1", "park"))
+            await cluster.answer("c1")
+            below.is_full = True
+            place = partition_of(workflow_key(DEFAULT, W1), PARTITIONS)
+            successor = await take_over(cluster.claimant("m2", MemoryDisk()), place)
+            await cluster.send(start("c2", "park"))
+            ends = {"partition fenced: another owner took it over", "partition crashed", "partition lost"}
+            await eventually(lambda: any(line["event"] in ends for line in logs))
+            assert [line["event"] for line in logs if line["event"] in ends] == ["partition fenced: another owner took it over"]
+            below.is_full = False
+            await successor.close()

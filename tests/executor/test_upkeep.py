@@ -12,6 +12,10 @@ from aion_common.records.replies import StartAccepted
 from aion_common.testing.memory_cluster import MemoryCluster
 from aion_common.testing.memory_log import MemoryLog
 from aion_executor.shell import partition as owned_partition
+from aion_executor.shell.executor import Executor
+from aion_executor.store.api import Table
+from aion_executor.store.memory import MemoryTables
+from aion_executor.store.rows import Store
 from executor.cluster import Cluster, MemoryDisk
 from executor.given import V1, routed, signal, start
 from executor.world import World
@@ -165,3 +169,57 @@ def test_old_answers_are_forgotten_some_at_a_time() -> None:
     world = World().after(*(signal(f"s{number}", "x") for number in range(5)))
     assert world.loop.store.forget_answers(world.now_ms + 1, 3) == 3
     assert world.loop.store.forget_answers(world.now_ms + 1, 3) == 2
+
+
+class Closing(MemoryTables):
+    """As RocksDB, nothing may be asked of it once it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closed = False
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """See `Tables`."""
+        assert not self.is_closed, "the store is closed"
+        return super().get(table, key)
+
+    def close(self) -> None:
+        """See `Tables`."""
+        self.is_closed = True
+
+
+async def test_trimming_passes_over_a_partition_that_ends_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, topics = MemoryLog(MemoryCluster(SystemClock())), Topics("t.")
+    await log.create_topics(wanted(topics, partitions=2, replication=1, insync_min=1))
+    cluster = Cluster(log=log, topics=topics, partitions=2)
+    disk = MemoryDisk(make=Closing)
+    trimmed: list[int] = []
+    async with cluster.executor("m1", disk) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1))
+        first, second = executor.owned()
+
+        async def trim(_executor: Executor, _topic: str, partition: int, _decided: int) -> None:
+            trimmed.append(partition)
+            executor._lives[second].cancel()
+            await eventually(lambda: second not in executor.owned())
+
+        monkeypatch.setattr(Executor, "_trim", trim)
+        await eventually(lambda: executor.owned()[first].loop.store.meta() is not None)
+        await executor.trim()
+        assert trimmed == [first, first]
+        monkeypatch.undo()
+    await log.close()
+
+
+async def test_rows_are_written_after_a_while_also_when_nothing_follows(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owned_partition, "IDLE_CHECK_S", 0.01)
+    below = MemoryTables()
+    disk = MemoryDisk(make=lambda: below, waits=True)
+    async with cluster.executor("m1", disk) as executor:
+        await cluster.owned(executor)
+        await cluster.send(routed(V1, 1), start("c1", "at_once"))
+        assert isinstance(await cluster.answer("c1"), StartAccepted)
+        await eventually(lambda: Store(below).meta() == executor.owned()[0].loop.store.meta())

@@ -76,4 +76,11 @@ READERS = (
         after="if asked is None:",
         tests=("kafka/test_line.py::test_a_line_that_says_nonsense_or_ends_is_lost_and_everybody_hears_of_it",),
     ),
+    Mutant(
+        name="line: numbers of requests begin anew before they end",
+        file=_LINE,
+        before="self._number = (self._number + 1) & _NUMBER_MAX",
+        after="self._number += 1",
+        tests=("kafka/test_line.py::test_numbers_of_requests_begin_anew_before_they_end",),
+    ),
 )

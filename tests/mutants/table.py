@@ -229,6 +229,27 @@ MUTANTS = (
         tests=("executor/test_loop.py::test_owner_that_dies_before_its_rows_are_written_loses_nothing",),
     ),
     Mutant(
+        name="store: rows go below when much waits",
+        file=_EXECUTOR + "store/behind.py",
+        before="if self._bytes > self._bytes_max:",
+        after="if False:",
+        tests=("contract/test_store.py",),
+    ),
+    Mutant(
+        name="store: rows go below after a while",
+        file=_EXECUTOR + "shell/partition.py",
+        before="            self.loop.store.flush()\n",
+        after="",
+        tests=("executor/test_upkeep.py::test_rows_are_written_after_a_while_also_when_nothing_follows",),
+    ),
+    Mutant(
+        name="store: a full disk does not hide why an ownership ends",
+        file=_EXECUTOR + "store/behind.py",
+        before="except Exception as error:  # rocksdict raises plain Exception",
+        after="except KeyError as error:",
+        tests=("executor/test_ownership.py::test_who_was_fenced_leaves_also_when_its_rows_cannot_be_written",),
+    ),
+    Mutant(
         name="store identity: a store of another log is rebuilt",
         file=_EXECUTOR + "shell/ownership.py",
         before="is_ours = restored is not None and await _is_of_this_log(claimant, partition, restored)",

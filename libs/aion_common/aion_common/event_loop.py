@@ -7,6 +7,9 @@ loop of their own, and the tests, are not asked.
 import asyncio
 from collections.abc import Callable
 
+TICK_S = 0.001
+"""uvloop counts whole milliseconds: its timers ring up to so much too early."""
+
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """For `asyncio.Runner`. None, which means asyncio's own loop, where there is no uvloop: it does not exist for Windows."""

@@ -206,7 +206,9 @@ waits longer, and a burst of them costs ten connections a second."""
 
 FETCH_BYTES_MAX = 8 * MIB
 PARTITION_FETCH_BYTES_MAX = 2 * MIB
-"""Records a reader holds of one fetch, of all partitions together, and of one: two whole batches."""
+ANSWER_BYTES_MAX = 2 * FETCH_BYTES_MAX
+"""Records a reader holds of one fetch, of all partitions together, and of one: two whole batches. Brokers go over it
+by a batch."""
 
 GROUP_REBALANCE_MS = 10_000
 """A group waits so long for a member whose session lives but which does not join again."""

@@ -36,7 +36,7 @@ from aion_executor.core.apply import apply_to_run
 from aion_executor.core.apply.activities import beaten
 from aion_executor.core.indexes import reindexed
 from aion_executor.core.run import Run
-from aion_executor.core.sends import task_key, to_workers
+from aion_executor.core.sends import key_of, to_workers
 from aion_executor.store.rows import Meta, OwedSend, Writes
 
 REPLIES = "replies"
@@ -46,15 +46,14 @@ CONTROL = "control"
 EVERYTHING = slice(None)
 
 
-class Told(Struct, frozen=True, gc=False):
-    """An event of a run that has activities, or had: workers may have to know."""
+class ForWorkers(Struct, frozen=True, gc=False):
+    """What workers must be told, and the noun of its topic."""
 
-    before: Run
-    record: HistoryRecord
-    after: Run
+    topic: str
+    message: Task | CancelTasks
 
 
-Owing = OwedSend | RecordedAnswer | Told
+Owing = OwedSend | RecordedAnswer | ForWorkers
 
 
 class Lookup(Protocol):
@@ -151,7 +150,8 @@ class Changes:
         if record.cause is not None:
             self._owe_answers(record)
         if before is not None and (before.activities or after.activities):
-            self.owing.append(Told(before, record, after))
+            for message in to_workers(before, record, after, self.number, self._input_of):
+                self.owing.append(_for_workers(message, after))
         return after
 
     def _owe_answers(self, record: HistoryRecord) -> None:
@@ -166,9 +166,8 @@ class Changes:
         sends: list[OwedSend] = []
         for owing in self.owing[which]:
             match owing:
-                case Told():
-                    messages = to_workers(owing.before, owing.record, owing.after, self.number, self._input_of)
-                    sends.extend([_to_workers(message, owing.after) for message in messages])
+                case ForWorkers(topic=topic, message=message):
+                    sends.append(OwedSend(topic=topic, partition=None, key=key_of(message), value=encode(message)))
                 case RecordedAnswer():
                     if owing.reply_partition is not None:
                         sends.append(_reply(owing, encode(Reply(command_id=owing.command_id, answer=owing.answer))))
@@ -261,15 +260,14 @@ def _is_transient(command_id: CommandId, answer: Answer) -> bool:
     return isinstance(answer, PinsReported) or (is_overloaded and ingress_place_of(command_id) is None)
 
 
-def _to_workers(message: Task | CancelTasks, run: Run) -> OwedSend:
+def _for_workers(message: Task | CancelTasks, run: Run) -> ForWorkers:
     match message:
         case Task(activity=activity):
-            topic, key = tasks_noun(run.activities[activity].queue), task_key(run)
-        case CancelTasks(run_id=run_id):
-            topic, key = CONTROL, run_id.encode()
+            return ForWorkers(tasks_noun(run.activities[activity].queue), message)
+        case CancelTasks():
+            return ForWorkers(CONTROL, message)
         case _:
             assert_never(message)
-    return OwedSend(topic=topic, partition=None, key=key, value=encode(message))
 
 
 def _reply(answered: RecordedAnswer, value: bytes) -> OwedSend:

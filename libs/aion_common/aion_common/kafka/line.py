@@ -13,13 +13,9 @@ from typing import NamedTuple, Self, cast
 from aion_common import limits
 from aion_common.kafka.requests import CARRIED, Request, VersionsRequest, client_id_of, framed, number_of, size_of
 
-_ANSWER_BYTES_MAX = 2 * limits.FETCH_BYTES_MAX
-"""Brokers go over what a fetch asks for by one batch at most."""
-
 _SIZE_BYTES = 4
 
-_EARLY_S = 0.001
-"""Timers of uvloop, which counts whole milliseconds, ring so much too early."""
+_NUMBER_MAX = 2**31 - 1
 
 
 class LineLost(Exception):
@@ -74,10 +70,11 @@ class Line(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             answer.set_exception(LineLost("the line is closed"))
             return answer
-        self._number += 1
+        self._number = (self._number + 1) & _NUMBER_MAX
         asked = _Asked(self._number, request, answer, self._events.time() + self._request_s)
+        content = framed(request, asked.number, self._client_id)
         self._asked.append(asked)
-        self._transport.write(framed(request, asked.number, self._client_id))
+        self._transport.write(content)
         if self._alarm is None:
             self._alarm = self._events.call_at(asked.until, self._look_at_the_time)
         return answer
@@ -100,7 +97,7 @@ class Line(asyncio.Protocol):
         begin = 0
         while self._transport is not None and len(self._buffer) - begin >= _SIZE_BYTES:
             size = size_of(self._buffer, begin)
-            if not 0 <= size <= _ANSWER_BYTES_MAX:
+            if not 0 <= size <= limits.ANSWER_BYTES_MAX:
                 self._lose(f"an answer of {size} bytes")
                 return
             end = begin + _SIZE_BYTES + size
@@ -129,7 +126,7 @@ class Line(asyncio.Protocol):
         self._alarm = None
         if not self._asked:
             return
-        if self._events.time() > self._asked[0].until - _EARLY_S:
+        if self._events.time() >= self._asked[0].until:
             self._lose("the broker did not answer in time")
         else:
             self._alarm = self._events.call_at(self._asked[0].until, self._look_at_the_time)
@@ -141,6 +138,7 @@ class Line(asyncio.Protocol):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        self._buffer.clear()
         asked, self._asked = self._asked, deque()
         for one in asked:
             if not one.answer.done():

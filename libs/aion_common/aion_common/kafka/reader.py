@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from aion_common import limits
 from aion_common.errors import AionError, Unavailable
+from aion_common.event_loop import TICK_S
 from aion_common.kafka.api import LogRecord, OffsetOutOfRange
 from aion_common.kafka.brokers import NOBODY, Brokers, Retry
 from aion_common.kafka.connection import OFFSET_OUT_OF_RANGE, ask_leader, check, close_client, confirm_leader
@@ -28,8 +29,6 @@ from aion_common.kafka.mending import mended
 from aion_common.kafka.requests import FetchedPartition, FetchRequest
 
 _RETRY_PAUSE_S = 0.05
-_TICK_S = 0.001
-"""Timers of uvloop, which counts whole milliseconds, ring so much too early."""
 DISTANCE_MS_MAX = 8
 """From the beginning of one poll to that of the next, a millisecond for each record read, whichever broker has them: who
 waits for one record alone does not notice."""
@@ -211,7 +210,7 @@ class KafkaReader:
         events = asyncio.get_running_loop()
         due = asked.at + limits.FETCH_GIVE_UP_MS / 1000
         if events.time() < due:
-            events.call_at(due + _TICK_S, self._changed.set)
+            events.call_at(due + TICK_S, self._changed.set)
             return
         self._polls[leader].cancel()
         self._client.hang_up(leader)

@@ -1,6 +1,7 @@
 """What the events of a run owe to workers: a pure function of the history, so that a new owner repeats it."""
 
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 from aion_common.ids import RunId, workflow_key
 from aion_common.records.common import Payload
@@ -45,9 +46,15 @@ def idempotency_key(run: Run, number: int) -> str:
     return f"{run.run_id}/{number}"
 
 
-def task_key(run: Run) -> bytes:
-    """Tasks and reports of a run stand under its workflow's key."""
-    return workflow_key(run.namespace, run.workflow_id)
+def key_of(message: Task | CancelTasks) -> bytes:
+    """Tasks, and the reports of them, stand under their workflow's key."""
+    match message:
+        case Task(namespace=namespace, workflow_id=workflow_id):
+            return workflow_key(namespace, workflow_id)
+        case CancelTasks(run_id=run_id):
+            return run_id.encode()
+        case _:
+            assert_never(message)
 
 
 def _has_task(run: Run, activity: int) -> bool:

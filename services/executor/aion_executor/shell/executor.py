@@ -187,6 +187,8 @@ class Executor:
         """Delete the inputs of the partitions owned here whose decisions the log has and that are old enough."""
         topics = self.claimant.topics
         for partition, alive in tuple(self._owned.items()):
+            if self._owned.get(partition) is not alive:
+                continue
             meta = alive.loop.store.meta()
             if meta is not None:
                 await self._trim(topics.commands, partition, meta.partition.commands_next)

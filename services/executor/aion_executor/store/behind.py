@@ -8,8 +8,12 @@ says the rest (the first sentence of ARCHITECTURE.md). It wraps any `Tables`; wh
 from collections.abc import Iterator
 from heapq import merge
 
+import structlog
+
 from aion_common.limits import STORE_WAITING_BYTES_MAX
 from aion_executor.store.api import RawBatch, Table, Tables
+
+log = structlog.get_logger(__name__)
 
 
 class WriteBehind:
@@ -56,13 +60,17 @@ class WriteBehind:
             puts[table] = [(key, value) for key, value in waiting.items() if value is not None]
             deletes[table] = [key for key, value in waiting.items() if value is None]
         self._below.write(RawBatch(puts=puts, deletes=deletes))
+        self._below.flush()
         for waiting in self._waiting.values():
             waiting.clear()
         self._bytes = 0
 
     def close(self) -> None:
-        """See `Tables`. What waits is written before."""
+        """See `Tables`. What waits is written before, if it can be: whoever closes a store may be ending for a reason of his
+        own, which must not be hidden, and what is missing is in the history."""
         try:
             self.flush()
+        except Exception as error:  # rocksdict raises plain Exception
+            log.warning("store closed without its newest rows", error=str(error))
         finally:
             self._below.close()
