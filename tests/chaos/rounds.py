@@ -208,7 +208,7 @@ async def _strike(system: System, fault: Fault) -> Struck:
 
 
 def _wrong(victim: str, code: int, took_ms: int) -> str | None:
-    good = ENDED_AS_ASKED if victim == BROKER else 0
+    good = ENDED_AS_ASKED if victim.startswith(BROKER) else 0
     if code != good:
         return f"{victim} was asked to end and ended with {code}"
     return f"{victim} was asked to end and took {took_ms} ms" if took_ms > STOP_WAIT_MS else None

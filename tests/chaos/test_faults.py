@@ -1,9 +1,13 @@
 """The plan of faults, and what is read from the histories afterwards."""
 
+import pytest
+
 from aion_common.ids import NO_NAMESPACE, NO_RUN, NO_WORKFLOW
 from aion_common.kafka.api import LogRecord
 from aion_common.records.events import HistoryRecord, OwnerEpoch, PartitionEvent, Progress
+from aion_server.broker import ENDED_AS_ASKED
 from chaos.faults import FAMILIES, WORKER, FaultKind, plan
+from chaos.rounds import _wrong
 from chaos.takeovers import Ownership, TakeOver, ownerships_of, summary_ms, take_overs
 
 PARTS = (
@@ -99,3 +103,11 @@ def test_take_over_is_from_the_death_to_the_first_commit_of_a_later_owner() -> N
 def test_times_are_summed_up_in_order() -> None:
     assert summary_ms([3, 1, 2]) == {"p50": 2, "p99": 3, "all": [1, 2, 3]}
     assert summary_ms([]) == {"p50": None, "p99": None, "all": []}
+
+
+@pytest.mark.parametrize("victim", ["broker", "broker-3"])
+def test_a_broker_that_is_asked_to_end_ends_as_a_java_program_does(victim: str) -> None:
+    assert _wrong(victim, ENDED_AS_ASKED, 100) is None
+    assert _wrong(victim, 0, 100) is not None
+    assert _wrong("executor-1", 0, 100) is None
+    assert _wrong("executor-1", ENDED_AS_ASKED, 100) is not None
