@@ -52,9 +52,9 @@ class Shop:
             return [row[0] for row in db.execute(query, [workflow_id])]
 
 
-async def order(api: Api, workflow_id: str, *, card: str = "good", pack_within_ms: int = LONG_MS) -> None:
+async def order(api: Api, workflow_id: str, *, card: str = "good", pack_within_ms: int = LONG_MS, quantity: object = 1) -> None:
     """Start one."""
-    given = {"item": "tea", "quantity": 1, "cents": 250, "card": card, "pack_within_ms": pack_within_ms}
+    given = {"item": "tea", "quantity": quantity, "cents": 250, "card": card, "pack_within_ms": pack_within_ms}
     await api.start("fulfillment", workflow_id=workflow_id, input=given)
 
 
@@ -102,6 +102,22 @@ async def test_orders_survive_the_death_of_everything_and_are_charged_once(
     assert len(set(shop.charge_calls("slow"))) == 1
     for workflow_id in ("slow", *ended):
         assert len(await api.terminal_events(workflow_id)) == 1
+
+
+async def test_an_order_that_is_no_order_names_the_field_and_undoes_nothing(
+    own_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, shop = Api(own_stack, "default"), Shop(own_stack, tmp_path, monkeypatch)
+    source = (EXAMPLE / "v2" / "fulfillment.erl").read_text(encoding="utf-8")
+    await api.deploy(packed("fulfillment", source, "run"))
+    async with AsyncExitStack() as closing_last:
+        await (await shop.worker(closing_last)).ready()
+        await order(api, "many", quantity="many")
+        ended = await api.result("many")
+    assert ended["status"] == "failed"
+    told = ended["failure"]["details"]
+    assert (told["failed"], told["undone"], told["why"]["kind"]) == ("reserve", [], "bad_input")
+    assert told["why"]["message"].startswith("order.quantity: ")
 
 
 async def is_at(api: Api, workflow_id: str, wanted: str) -> bool:

@@ -24,6 +24,9 @@ forward([Step | Later], Order, Results, Earlier) ->
     aion_flow:publish(Step),
     try step(Step, Order) of
         {ok, Result} -> forward(Later, Order, Results#{Step => Result}, Begun);
+        {error, #{kind := <<"bad_input">>} = Why} ->
+            %% The worker did not even begin.
+            {error, #{failed => Step, why => Why, undone => back(Earlier, Order)}};
         {error, Why} -> {error, #{failed => Step, why => Why, undone => back(Begun, Order)}}
     catch
         error:{aion_cancelled, _} = Cancelled ->
